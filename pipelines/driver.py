@@ -1,0 +1,79 @@
+"""The driver of one run: a process of its own, forked from the launcher, that builds the graph and runs it.
+
+It tells its parent what happens as JSON lines: `started`, then `done` or `failed` with an error's parts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import graph
+from pipelines.embedded import die_with_parent, run_embedded
+from pipelines.requests import RunRequest
+from tokenmill.errors import RunError, TokenmillError
+from tokenmill.plans import read_plan
+from tokenmill.storage.outputs import Storage
+from transforms import PipelineFailure
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def drive(request: RunRequest, tell: Tell) -> NoReturn:
+    """Run a request to its end and leave the process."""
+    die_with_parent()
+    try:
+        plan = read_plan(Storage.open(request.output), request.generation)
+        lanes = graph.lanes_of(plan, request)
+        tell({"event": "started", "splits": sum(len(lane) for lane in lanes)})
+        if lanes and request.runner == "embedded":
+            run_embedded(request, lanes, lambda pid, status: _worker_died(tell, pid, status))
+        elif lanes:
+            _run_elsewhere(request, lanes)
+    except BaseException as error:  # noqa: BLE001  whatever it is, the parent must hear of it
+        tell({"event": "failed", "error": describe(error).to_json()})
+        _leave(1)
+    tell({"event": "done"})
+    _leave(0)
+
+
+def _run_elsewhere(request: RunRequest, lanes: list[list[Any]]) -> None:
+    """Submit the graph to a distributed runner and wait; the options pass through untouched."""
+    options = PipelineOptions([f"--runner={request.runner}", *request.options])
+    with beam.Pipeline(options=options) as pipeline:
+        graph.build(pipeline, request, lanes)
+
+
+def _worker_died(tell: Tell, pid: int, status: int) -> None:
+    how = f"was killed by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else (
+        f"ended with status {os.waitstatus_to_exitcode(status)}"
+    )
+    error = RunError(
+        f"a worker process ({pid}) {how}",
+        fix="run the job again: it goes on from the finished parts. A worker killed by SIGKILL may have run out of "
+        "memory: fewer workers or a smaller splitting.part_bytes help",
+    )
+    tell({"event": "failed", "error": error.to_json()})
+    _leave(1)
+
+
+def _leave(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def describe(error: BaseException) -> TokenmillError:
+    """Return the error of ours that a runner's exception carries, or a RunError with the end of its traceback."""
+    if isinstance(error, TokenmillError):
+        return error
+    text = "".join(traceback.format_exception(error))
+    found = PipelineFailure.find(text)
+    return found or RunError(f"the pipeline failed:\n{text[-4000:]}")

@@ -1,0 +1,94 @@
+"""The launcher process: imports Beam, loads encoders, and forks a driver for each run that its owner asks for.
+
+It never starts a thread nor opens a channel, so that forking from it stays safe. It ends, with all that it forked,
+when its owner's end of the socket closes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import warnings
+from typing import Any
+
+os.environ.setdefault("RAYON_NUM_THREADS", "1")  # one native thread a worker; before any native library reads it
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Beam logs every error several times over, with its own frames, and every start at INFO; what ends a run reaches the
+# owner as an event. It says through the root logger, at import, that Google's client libraries are absent.
+logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
+
+from pipelines import driver  # noqa: E402  the settings above come first
+from pipelines.requests import RunRequest  # noqa: E402
+from tokenmill.contract import resolve  # noqa: E402
+from tokenmill.encoders import loaded_encoder  # noqa: E402
+from tokenmill.errors import RunError, TokenmillError  # noqa: E402
+from tokenmill.registry import parse_tokenizer  # noqa: E402
+
+
+class _Owner:
+    """The owner's end: messages in, events out."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self._lines = self.socket.makefile("rb")
+
+    def next_message(self) -> dict[str, Any] | None:
+        line = self._lines.readline()
+        return json.loads(line) if line else None
+
+    def tell(self, event: dict[str, Any]) -> None:
+        self.socket.sendall(json.dumps(event).encode() + b"\n")
+
+
+def serve(owner: _Owner) -> None:
+    """Answer the owner's messages until it goes away."""
+    while (message := owner.next_message()) is not None:
+        if "load" in message:
+            for config, device in message["load"]:
+                _load(config, device)
+        elif "run" in message:
+            _run(owner, RunRequest.from_json(message["run"]))
+
+
+def _load(config: dict[str, Any], device: str) -> None:
+    try:
+        loaded_encoder(resolve(parse_tokenizer(config)), device)
+    except TokenmillError:
+        return  # the run loads it again and reports what is wrong
+
+
+def _run(owner: _Owner, request: RunRequest) -> None:
+    """Fork a driver and wait for it, or for the owner to go away."""
+    finished = False
+
+    def tell(event: dict[str, Any]) -> None:
+        owner.tell(event)
+
+    pid = os.fork()
+    if pid == 0:
+        driver.drive(request, tell)
+    waiting = os.pidfd_open(pid)
+    try:
+        while not finished:
+            readable, _, _ = select.select([waiting, owner.socket], [], [])
+            if owner.socket in readable and not owner.socket.recv(1, socket.MSG_PEEK):
+                os.killpg(0, signal.SIGKILL)  # the owner is gone: so is this process, and everything it forked
+            finished = waiting in readable
+    finally:
+        os.close(waiting)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        error = RunError(f"the driver process was killed by {name}", fix="run the job again")
+        owner.tell({"event": "failed", "error": error.to_json()})
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="apache_beam")
+    serve(_Owner(int(sys.argv[1])))

@@ -1,0 +1,85 @@
+"""Tables, documents and parts that the statistics tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tokenmill.sources.items import Reject
+from tokenmill.statistics import PartStatistics
+from tokenmill.streams import Jagged, StreamSpec
+
+#: One stream of each kind: counted, counted as byte pairs, of two dimensions, not counted.
+SPECS = {
+    "ids": StreamSpec("uint32", vocabulary_size=5_000),
+    "bytes": StreamSpec("uint8", dims=("byte",), vocabulary_size=256),
+    "codes": StreamSpec("uint16", dims=("frame", "codebook"), shape=(None, 2), vocabulary_size=1024),
+    "latents": StreamSpec("float16", dims=("token", "channel"), shape=(None, 3)),
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A row: its input bytes, and ids from which all streams are made."""
+
+    input_bytes: int
+    ids: tuple[int, ...]
+
+
+def batch(documents: Sequence[Document]) -> tuple[np.ndarray, dict[str, Jagged]]:
+    """Lay documents out as `add_rows` takes them."""
+    rows = [np.array(document.ids, np.int64) for document in documents]
+    streams = {
+        "ids": Jagged.from_rows(rows, SPECS["ids"]),
+        "bytes": Jagged.from_rows([row % 251 for row in rows], SPECS["bytes"]),
+        "codes": Jagged.from_rows([np.stack([row % 1024, row % 7], axis=1) for row in rows], SPECS["codes"]),
+        "latents": Jagged.from_rows([np.zeros((len(row), 3)) for row in rows], SPECS["latents"]),
+    }
+    for name, jagged in streams.items():
+        jagged.check(name, SPECS[name], len(rows))
+    return np.array([document.input_bytes for document in documents], np.int64), streams
+
+
+def part(documents: Sequence[Document], rejects: Iterable[Reject] = (), batch_rows: int = 3) -> PartStatistics:
+    """Count documents, a few at a time, and rejects."""
+    statistics = PartStatistics.start(SPECS)
+    for start in range(0, len(documents), batch_rows):
+        statistics.add_rows(*batch(documents[start : start + batch_rows]))
+    statistics.add_rejects(rejects)
+    return statistics
+
+
+def reject(reason: str, lost_items: int = 1, lost_bytes: int = 0) -> Reject:
+    """Return a reject of which only the counted members matter."""
+    return Reject(0, "key", "file:0", reason, "message", lost_bytes=lost_bytes, lost_items=lost_items)
+
+
+documents = st.lists(
+    st.builds(
+        Document,
+        input_bytes=st.one_of(st.integers(0, 300), st.integers(0, 1 << 40)),
+        ids=st.lists(st.integers(0, SPECS["ids"].vocabulary_size - 1), max_size=12).map(tuple),  # type: ignore[operator]
+    ),
+    max_size=8,
+)
+rejects = st.lists(
+    st.builds(
+        reject,
+        st.sampled_from(["torn_file", "invalid_json", "null_text"]),
+        lost_items=st.integers(1, 1000),
+        lost_bytes=st.integers(0, 1 << 40),
+    ),
+    max_size=4,
+)
+
+
+def golden_part() -> PartStatistics:
+    """Return the statistics in golden/part-v1.arrow."""
+    made = [Document(97 * n, tuple((k * k + 31 * n) % 5_000 for k in range(n * n % 53))) for n in range(40)]
+    return part(made, [reject("torn_file", 12, 4096), reject("invalid_json"), reject("invalid_json")])
+
+
+GOLDEN_EXTRA = {"tokenmill.part": b'{"part":3,"split":"00017"}', "a": b"\x00\xff"}

@@ -1,0 +1,87 @@
+"""Encoders in a process: loaded once each, checked against the plan, and never brought down by one item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokenmill.contract import Encoded, Encoder, Failure, ResolvedTokenizer, empty_streams, resolve
+from tokenmill.errors import AssetError, SpecError, TokenmillError
+from tokenmill.registry import parse_tokenizer
+from tokenmill.streams import Jagged, StreamSpec
+
+# Keyed by fingerprint and device. A process that forks workers loads encoders first, so that they share the memory.
+_loaded: dict[tuple[str, str], Encoder] = {}
+
+
+def actual_device(device: str) -> str:
+    """Return the device that a planned one means in this process. Every tokenizer so far runs on the CPU."""
+    return "cpu" if device == "auto" else device
+
+
+def loaded_encoder(resolved: ResolvedTokenizer, device: str) -> Encoder:
+    """Return this process's encoder for a planned tokenizer, loading it at the first call.
+
+    Raises AssetError where the vocabulary or weights found here are not those that were planned.
+    """
+    device = actual_device(device)
+    key = (resolved.fingerprint, device)
+    if key not in _loaded:
+        tokenizer = parse_tokenizer(resolved.config)
+        here = resolve(tokenizer)
+        if here.fingerprint != resolved.fingerprint:
+            raise AssetError(
+                f"the tokenizer {resolved.config['id']!r} found here has fingerprint {here.fingerprint[:16]}…; "
+                f"the plan has {resolved.fingerprint[:16]}… ({_difference(resolved, here)})",
+                fix="give this machine the vocabulary and the tokenmill version that the plan was made with",
+            )
+        _loaded[key] = tokenizer.load(device)
+    return _loaded[key]
+
+
+def _difference(planned: ResolvedTokenizer, here: ResolvedTokenizer) -> str:
+    for name, asset in planned.assets.items():
+        if name in here.assets and here.assets[name].sha256 != asset.sha256:
+            return f"asset {name!r} at {here.assets[name].location} differs from the planned one"
+    return "their configurations differ"
+
+
+def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Sequence[Any]) -> Encoded:
+    """Tokenize a batch and check the result; items that make the encoder raise become failures, the others stay.
+
+    Raises SpecError where the encoder returns what its specs do not allow: that is a fault of the plug-in, not of an
+    item, and no shard may hide it.
+    """
+    try:
+        encoded = encoder.encode(payloads)
+    except (SpecError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
+        if len(payloads) == 1:
+            return Encoded(empty_streams(specs), (Failure(0, "tokenizer_failed", _shown(error)),))
+        return _join(specs, [encode_batch(encoder, specs, [payload]) for payload in payloads])
+    rows = len(payloads) - len(encoded.failures)
+    if encoded.streams.keys() != specs.keys():
+        raise SpecError(f"the encoder returned streams {sorted(encoded.streams)}; its specs name {sorted(specs)}")
+    for name, spec in specs.items():
+        encoded.streams[name].check(name, spec, rows)
+    return encoded
+
+
+def _shown(error: BaseException) -> str:
+    text = error.what if isinstance(error, TokenmillError) else f"{type(error).__name__}: {error}"
+    return text[:500]
+
+
+def _join(specs: Mapping[str, StreamSpec], single: Sequence[Encoded]) -> Encoded:
+    """Put the results of single-item batches together."""
+    failures = tuple(
+        Failure(index, failure.reason, failure.message)
+        for index, encoded in enumerate(single)
+        for failure in encoded.failures
+    )
+    streams = {}
+    for name, spec in specs.items():
+        rows = [encoded.streams[name][0] for encoded in single if len(encoded.streams[name])]
+        streams[name] = Jagged.from_rows(rows, spec)
+    return Encoded(streams, failures)

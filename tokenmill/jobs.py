@@ -1,0 +1,208 @@
+"""Jobs: the validated description of what to tokenize, with what, and where to.
+
+Read from YAML or given as Prefect parameters. A wrong field is refused with its path, what was given and what is
+allowed. Nothing here touches storage or loads a tokenizer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+
+from tokenmill.errors import JobError
+
+MetadataType = Literal["string", "int64", "float64", "bool"]
+TextFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        description="Lower-case letters, digits, '_' and '-'; it becomes part of paths.",
+    ),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Fields(_Model):
+    """Where in a record the parts of an item are."""
+
+    text: str = "text"
+    """Column or member that holds the text; a dot descends into nested JSON objects (`document.body`)."""
+    id: str | None = None
+    """Column or member that holds the id. Default: the file's path relative to the source's root (WARC: the record
+    id; tar: the member's key)."""
+
+
+def _metadata_mapping(value: Any) -> Any:
+    return dict.fromkeys(value, "string") if isinstance(value, (list, tuple)) else value
+
+
+class Source(_Model):
+    """A set of files that hold items of one modality."""
+
+    name: Name
+    """The source's name; statistics are kept per source."""
+    modality: Literal["text"] = "text"
+    """What the items are."""
+    uris: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Files, directories (all files below) or globs (`**` included) on any fsspec filesystem: local paths, `s3://…`."""
+    format: TextFormat = "auto"
+    """`auto` goes by the file's ending. `text` is a file a document, `lines` a line a document; WET is `warc`."""
+    fields: Fields = Fields()
+    """Where the text and the id are."""
+    metadata: Annotated[dict[str, MetadataType], BeforeValidator(_metadata_mapping)] = {}
+    """Further columns to carry along: a list of names (kept as strings) or a mapping of names to types."""
+    encoding: str = "utf-8"
+    """Character encoding of plain text files. Bytes that do not decode are rejected, never replaced."""
+
+
+class Table(_Model):
+    """What one tokenizer makes of the items of some sources."""
+
+    name: Name
+    """The table's name, by which training code opens it."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources it covers; default all."""
+    tokenizer: dict[str, Any]
+    """The tokenizer's `id` and its configuration; `tokenmill tokenizers` lists them."""
+    device: Literal["auto", "cpu"] | Annotated[str, Field(pattern=r"^cuda(:\d+)?$")] = "auto"
+    """Where the tokenizer runs."""
+
+    @model_validator(mode="after")
+    def _has_id(self) -> Table:
+        if not isinstance(self.tokenizer.get("id"), str):
+            raise ValueError("tokenizer needs an 'id'; `tokenmill tokenizers` lists the known ones")
+        return self
+
+
+class Runner(_Model):
+    """Which Beam runner does the work."""
+
+    name: str = "embedded"
+    """`embedded` (this machine), or a Beam runner's name (`FlinkRunner`, `SparkRunner`, `DataflowRunner`,
+    `PortableRunner`)."""
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Worker processes of the embedded runner."""
+    options: tuple[str, ...] = ()
+    """Beam pipeline options for other runners, passed through untouched."""
+    partition_bytes: Annotated[ByteSize, Field(ge=1_000_000)] = ByteSize(50_000_000_000)
+    """A long plan is run in partitions of about this many input bytes, one Prefect task each."""
+
+
+class Limits(_Model):
+    """What is refused, and when a run gives up."""
+
+    max_rejected_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Rejected items, as a share of all, above which nothing is published."""
+    max_item_bytes: Annotated[ByteSize, Field(ge=1, le=2_000_000_000)] = ByteSize(256_000_000)
+    """A larger item is rejected without being read whole."""
+    max_metadata_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(1_000_000)
+    """A larger id or metadata value makes its item a reject."""
+
+
+class Splitting(_Model):
+    """How inputs are cut. Part of a dataset's identity: it cannot change over an old output."""
+
+    split_bytes: Annotated[ByteSize, Field(ge=4096)] = ByteSize(256_000_000)
+    """Input bytes a split holds at most, where the format can be cut."""
+    part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(64_000_000)
+    """Payload bytes after which a part (one shard a table) ends, at an item's boundary."""
+
+
+class Job(_Model):
+    """A validated description of one dataset: sources, tables, output, runner and limits."""
+
+    name: Name
+    """The job's name, shown in the Prefect UI and kept in the manifest."""
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    tables: Annotated[tuple[Table, ...], Field(min_length=1)]
+    output: Annotated[str, Field(min_length=1)]
+    """Directory or `s3://bucket/prefix` of the dataset."""
+    runner: Runner = Runner()
+    limits: Limits = Limits()
+    splitting: Splitting = Splitting()
+
+    @model_validator(mode="after")
+    def _references(self) -> Job:
+        for kind, names in (("source", [s.name for s in self.sources]), ("table", [t.name for t in self.tables])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind} names must differ: {', '.join(twice)} is given more than once")
+        known = [source.name for source in self.sources]
+        for table in self.tables:
+            unknown = [name for name in table.sources if name not in known]
+            if unknown:
+                raise ValueError(f"table {table.name!r} names unknown sources {unknown}; the job has {known}")
+        reserved = {"plans", "rejects", "manifests"} & {table.name for table in self.tables}
+        if reserved:
+            raise ValueError(f"table names {sorted(reserved)} are reserved: directories of the dataset are called so")
+        return self
+
+    def sources_of(self, table: Table) -> tuple[Source, ...]:
+        """Return the sources that a table covers, in the job's order."""
+        return tuple(s for s in self.sources if not table.sources or s.name in table.sources)
+
+
+def load_job(path: str | Path) -> Job:
+    """Read a job from a YAML file; raises JobError with every wrong field's path, value and what is allowed."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"cannot read the job: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"the job is not UTF-8 text: {error}", where=str(path)) from error
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise JobError(f"not valid YAML: {error}", where=str(path)) from error
+    return parse_job(value, where=str(path))
+
+
+def parse_job(value: Any, *, where: str = "job") -> Job:
+    """Validate a job given as plain values (YAML's, or Prefect parameters'); raises JobError as `load_job` does."""
+    if not isinstance(value, dict):
+        raise JobError(f"a job is a mapping with name, sources, tables and output; this is {type(value).__name__}", where=where)
+    try:
+        return Job.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors(include_url=False)]
+        raise JobError(
+            "the job is not valid:\n" + "\n".join(f"  {line}" for line in lines),
+            where=where,
+            fix="`python -m flows schema` prints what is allowed",
+        ) from error
+
+
+def _explain(problem: Any) -> str:
+    path = ".".join(str(step) for step in problem["loc"]) or "job"
+    if problem["type"] == "missing":
+        return f"{path}: is required and missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: no such field (given {problem['input']!r}); allowed here: {', '.join(_allowed(problem['loc']))}"
+    given = problem.get("input")
+    shown = repr(given) if not isinstance(given, (dict, list)) or len(repr(given)) < 80 else type(given).__name__
+    return f"{path}: {problem['msg']} (given {shown})"
+
+
+def _allowed(location: tuple[Any, ...]) -> list[str]:
+    """Return the names of the fields beside the last step of an error's location."""
+    model: type[BaseModel] = Job
+    nested = {"sources": Source, "tables": Table, "runner": Runner, "limits": Limits, "splitting": Splitting, "fields": Fields}
+    for step in location[:-1]:
+        if isinstance(step, str) and step in nested:
+            model = nested[step]
+    return list(model.model_fields)
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the JSON schema of a job, for editors."""
+    schema = Job.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "tokenmill job"
+    return schema

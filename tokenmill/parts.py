@@ -1,0 +1,412 @@
+"""The part loop: read a split once, tokenize it for several tables, and publish it part by part.
+
+This is the work that a pipeline's workers do; it knows storage, sources, encoders and shards, but no Beam. Parts end
+at an item's boundary after `part_bytes` of payload, the same for all tables, whatever was done before: so that a
+shard's bytes depend neither on the number of workers nor on where an earlier run broke off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill import layout
+from tokenmill.contract import Encoder
+from tokenmill.encoders import actual_device, encode_batch, loaded_encoder
+from tokenmill.environment import describe_environment
+from tokenmill.errors import CorruptionError
+from tokenmill.layout import ReceiptName
+from tokenmill.plans import Plan, PlannedTable
+from tokenmill.receipts import FileReference, Receipt, ShardReference, file_intact, latest_receipt
+from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
+from tokenmill.sources.items import Cursor, ItemBatch, Reject
+from tokenmill.sources.limits import ReadLimits
+from tokenmill.sources.reading import open_split
+from tokenmill.statistics.part import PartStatistics
+from tokenmill.storage.outputs import Storage
+from tokenmill.streams import Jagged, StreamSpec
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a worker did with one split: parts made and parts found intact, and what they hold, over its tables."""
+
+    split: int
+    made: int
+    kept: int
+    rows: int
+    tokens: int
+    input_bytes: int
+    rejected: int
+    seconds: float
+
+
+def process_split(
+    storage: Storage,
+    plan: Plan,
+    split: int,
+    tables: Sequence[str],
+    *,
+    on_part: Callable[[Receipt], None] | None = None,
+) -> SplitReport:
+    """Bring every part of a split to a valid receipt in every given table, keeping those that have one.
+
+    Args:
+        storage: The dataset's root.
+        plan: The generation's plan.
+        split: Number of the split.
+        tables: Names of tables that cover the split's source and share a reading of it.
+        on_part: Called with each receipt, made or kept.
+
+    Raises:
+        StorageError: where writing fails. What was published before stays; running again goes on from there.
+    """
+    started = time.perf_counter()
+    work = _SplitWork(storage, plan, split, [plan.table(name) for name in tables])
+    made = kept = rows = tokens = input_bytes = rejected = 0
+    cursor, part, final = Cursor(), 0, False
+    with ExitStack() as stack:
+        reading: _Reading | None = None
+        while not final:
+            found = {table.name: work.intact_receipt(table, part, cursor) for table in work.tables}
+            missing = [table for table in work.tables if found[table.name] is None]
+            receipts = [receipt for receipt in found.values() if receipt is not None]
+            kept += len(receipts)
+            if missing:
+                if reading is None or reading.cursor != cursor:
+                    reading = stack.enter_context(_Reading(work, cursor))
+                new = work.make_part(reading, part, cursor, missing)
+                made += len(new)
+                receipts += new
+            for receipt in receipts:
+                rows += receipt.rows
+                tokens += receipt.tokens
+                rejected += receipt.rejected
+                input_bytes += receipt.input_bytes
+                if on_part is not None:
+                    on_part(receipt)
+            cursor, final = _agreed(receipts)
+            part += 1
+    return SplitReport(split, made, kept, rows, tokens, input_bytes, rejected, time.perf_counter() - started)
+
+
+def _agreed(receipts: Sequence[Receipt]) -> tuple[Cursor, bool]:
+    """Return where the next part starts and whether there is none; all tables must say the same."""
+    ends = {(receipt.next, receipt.final) for receipt in receipts}
+    if len(ends) > 1:
+        raise CorruptionError(
+            f"the tables' receipts disagree on where part {receipts[0].name.part} of split {receipts[0].name.split} "
+            f"ends: {sorted((end.ordinal, final) for end, final in ends)}",
+            fix="an input may have changed unnoticed; give the job a new output",
+        )
+    return ends.pop()
+
+
+class _Reading:
+    """An open reading of a split: batches in order, cut at part boundaries, with what was read too far pushed back."""
+
+    def __init__(self, work: _SplitWork, start: Cursor) -> None:
+        self.cursor = start
+        self._reader = open_split(
+            work.plan.source(work.split.source), work.plan.roots[work.split.source], work.split, work.limits
+        )
+        self._batches: Iterator[ItemBatch] = self._reader.batches(start)
+        self._waiting: ItemBatch | None = None
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+
+    def part(self, part_bytes: int) -> Iterator[tuple[ItemBatch, list[Reject]]]:
+        """Yield the items and rejects of one part; afterwards `cursor` is where the next one starts."""
+        room = part_bytes
+        while room > 0 and self._fill():
+            batch = self._waiting
+            assert batch is not None
+            filled = np.cumsum(batch.sizes)
+            count = len(batch)
+            if count and filled[-1] >= room:
+                count = int(np.searchsorted(filled, room)) + 1
+            if count == len(batch) and (not count or filled[-1] < room):
+                self._waiting = None
+                items, rejects = batch, batch.rejects
+            else:
+                last = int(batch.ordinals[count - 1])
+                items = batch.slice(0, count)
+                rejects = [reject for reject in batch.rejects if reject.ordinal <= last]
+                rest = batch.slice(count, len(batch))
+                rest.rejects = [reject for reject in batch.rejects if reject.ordinal > last]
+                self._waiting = rest if len(rest) or rest.rejects else None
+            if count:
+                room -= int(filled[count - 1])
+            self._advance(items, rejects)
+            yield items, rejects
+
+    def _advance(self, items: ItemBatch, rejects: Sequence[Reject]) -> None:
+        ordinals = [int(items.ordinals[-1])] if len(items) else []
+        ordinals += [reject.ordinal for reject in rejects]
+        position = int(items.ends[-1]) if len(items) else self.cursor.position
+        self.cursor = Cursor(max(ordinals, default=self.cursor.ordinal - 1) + 1, position)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing, neither item nor reject, is left."""
+        return not self._fill()
+
+    def _fill(self) -> bool:
+        while self._waiting is None:
+            batch = next(self._batches, None)
+            if batch is None:
+                return False
+            if len(batch) or batch.rejects:
+                self._waiting = batch
+        return True
+
+
+class _SplitWork:
+    """What all parts of one split share."""
+
+    def __init__(self, storage: Storage, plan: Plan, split: int, tables: Sequence[PlannedTable]) -> None:
+        self.storage = storage
+        self.plan = plan
+        self.number = split
+        self.split = plan.splits[split]
+        self.tables = tables
+        limits = plan.job.limits
+        self.limits = ReadLimits(int(limits.max_item_bytes), int(limits.max_metadata_bytes))
+        self.part_bytes = int(plan.job.splitting.part_bytes)
+        self._attempts: dict[tuple[str, int], int] = {}
+
+    def intact_receipt(self, table: PlannedTable, part: int, start: Cursor) -> Receipt | None:
+        """Return the part's receipt if it and all files that it names are as they were written."""
+        latest = latest_receipt(self.storage, table.name, self.number, part)
+        if latest is None:
+            return None
+        self._attempts[table.name, part] = latest.attempt + 1
+        receipt = latest.receipt
+        if receipt is None or receipt.start != start or receipt.fingerprint != table.tokenizer.fingerprint:
+            return None
+        local = self.storage.local_path(".") is not None
+        if all(file_intact(self.storage, file, rehash=local) for file in receipt.files):
+            return receipt
+        return None
+
+    def make_part(
+        self, reading: _Reading, part: int, start: Cursor, tables: Sequence[PlannedTable]
+    ) -> list[Receipt]:
+        """Tokenize and publish one part for the tables that lack it."""
+        started = time.perf_counter()
+        builders = [_PartBuilder(self, table, part) for table in tables]
+        for batch, rejects in reading.part(self.part_bytes):
+            for builder in builders:
+                builder.add(batch, rejects)
+        final = reading.exhausted
+        receipts = []
+        for builder in builders:
+            receipt = builder.publish(start, reading.cursor, final, started)
+            receipts.append(self._claim(receipt))
+        return receipts
+
+    def _claim(self, receipt: Receipt) -> Receipt:
+        """Create the receipt exclusively; where another run was first, its receipt is the one."""
+        attempt = self._attempts.get((receipt.name.table, receipt.name.part), 0)
+        while True:
+            name = replace(receipt.name, attempt=attempt)
+            mine = replace(receipt, name=name)
+            if self.storage.create(layout.receipt(name), mine.to_bytes()):
+                return mine
+            latest = latest_receipt(self.storage, name.table, name.split, name.part)
+            if latest is not None and latest.receipt is not None and latest.attempt >= attempt:
+                return latest.receipt
+            attempt += 1
+
+
+class _PartBuilder:
+    """Collects the rows of one part of one table, then publishes shard, statistics, rejects and receipt."""
+
+    def __init__(self, work: _SplitWork, table: PlannedTable, part: int) -> None:
+        self._work = work
+        self._table = table
+        self._part = part
+        self._specs = table.tokenizer.streams
+        self._encoder: Encoder = loaded_encoder(table.tokenizer, table.device)
+        self._columns = work.plan.metadata_columns(table)
+        self._ordinals: list[npt.NDArray[np.int64]] = []
+        self._documents: list[npt.NDArray[np.int64]] = []
+        self._positions: list[npt.NDArray[np.int32]] = []
+        self._keys: list[str] = []
+        self._metadata: dict[str, list[Any]] = {name: [] for name in self._columns}
+        self._streams = {name: _GrowingStream(spec) for name, spec in self._specs.items()}
+        self._rejects: list[Reject] = []
+        self._statistics = PartStatistics.start(self._specs)
+
+    def add(self, batch: ItemBatch, rejects: Sequence[Reject]) -> None:
+        """Tokenize a batch and keep its rows."""
+        self._reject(rejects)
+        if not len(batch):
+            return
+        encoded = encode_batch(self._encoder, self._specs, batch.payloads)
+        ordinals, sizes, keys, metadata = batch.ordinals, batch.sizes, batch.keys, batch.metadata
+        documents = batch.documents if batch.documents is not None else ordinals
+        positions = batch.document_positions
+        if encoded.failures:
+            self._reject([self._failed(batch, f.index, f.reason, f.message) for f in encoded.failures])
+            kept = np.ones(len(batch), bool)
+            kept[[failure.index for failure in encoded.failures]] = False
+            indices = np.flatnonzero(kept)
+            ordinals, sizes, documents = ordinals[kept], sizes[kept], documents[kept]
+            positions = None if positions is None else positions[kept]
+            keys = [keys[i] for i in indices]
+            metadata = {name: [values[i] for i in indices] for name, values in metadata.items()}
+        self._ordinals.append(ordinals)
+        self._documents.append(documents)
+        self._positions.append(
+            np.zeros(len(ordinals), np.int32) if positions is None else positions.astype(np.int32)
+        )
+        self._keys += keys
+        for name, values in self._metadata.items():
+            values.extend(metadata.get(name) or [None] * len(ordinals))
+        for name, stream in self._streams.items():
+            stream.extend(encoded.streams[name])
+        self._statistics.add_rows(sizes, encoded.streams)
+
+    def publish(self, start: Cursor, stop: Cursor, final: bool, started: float) -> Receipt:
+        """Store what the part left and return its receipt, not yet created."""
+        work, table = self._work, self._table
+        rows = ShardRows(
+            _concatenate(self._ordinals, np.int64),
+            _concatenate(self._documents, np.int64),
+            _concatenate(self._positions, np.int32),
+            self._keys,
+            self._metadata,
+            {name: stream.jagged() for name, stream in self._streams.items()},
+        )
+        shards: tuple[ShardReference, ...] = ()
+        extra = {}
+        if len(rows):
+            shards, extra["blocks"] = self._publish_shard(rows)
+        statistics = self._put(layout.statistics, self._statistics.to_arrow_bytes(extra))
+        rejects = None
+        if self._rejects:
+            self._rejects.sort(key=lambda reject: reject.ordinal)
+            lines = b"".join(self._reject_line(reject) for reject in self._rejects)
+            rejects = self._put(layout.rejects, lines)
+        return Receipt(
+            name=ReceiptName(table.name, work.number, self._part, 0),
+            fingerprint=table.tokenizer.fingerprint,
+            start=start,
+            next=stop,
+            final=final,
+            shards=shards,
+            statistics=statistics,
+            rejects=rejects,
+            items=stop.ordinal - start.ordinal,
+            rejected=sum(reject.lost_items for reject in self._rejects),
+            input_bytes=self._statistics.input_bytes,
+            environment=describe_environment(actual_device(table.device)),
+            seconds=round(time.perf_counter() - started, 3),
+            attempt_id=uuid.uuid4().hex,
+        )
+
+    def _publish_shard(self, rows: ShardRows) -> tuple[tuple[ShardReference, ...], bytes]:
+        work, table = self._work, self._table
+        header = ShardHeader(
+            table=table.name,
+            split=work.number,
+            part=self._part,
+            streams=self._specs,
+            metadata=self._columns,
+            tokenizer=table.tokenizer.identity,
+            fingerprint=table.tokenizer.fingerprint,
+        )
+        shard = serialise_shard(header, rows)
+        path = layout.shard(table.name, work.number, self._part, shard.sha256)
+        entry = work.storage.put(path, shard.pieces)
+        reference = ShardReference(
+            path=path,
+            sha256=shard.sha256,
+            size_bytes=shard.size_bytes,
+            version=_lasting(entry.version),
+            rows=len(rows),
+            tokens={name: len(stream.values) for name, stream in rows.streams.items()},
+            value_offsets=shard.value_offsets,
+        )
+        return (reference,), shard.blocks.astype("<u4").tobytes()
+
+    def _put(self, name: Callable[[str, int, int, str], str], data: bytes) -> FileReference:
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = name(self._table.name, self._work.number, self._part, sha256)
+        entry = self._work.storage.put(path, [data])
+        return FileReference(path, sha256, len(data), _lasting(entry.version))
+
+    def _reject(self, rejects: Sequence[Reject]) -> None:
+        self._rejects += rejects
+        self._statistics.add_rejects(rejects)
+
+    def _failed(self, batch: ItemBatch, index: int, reason: str, message: str) -> Reject:
+        ordinal = int(batch.ordinals[index])
+        locator = batch.locators[index] if batch.locators else f"{batch.path}#item={ordinal}"
+        return Reject(ordinal, batch.keys[index], locator, reason, message)
+
+    def _reject_line(self, reject: Reject) -> bytes:
+        work = self._work
+        value = {
+            "split": work.number,
+            "ordinal": reject.ordinal,
+            "source": work.split.source,
+            "key": reject.key,
+            "locator": reject.locator,
+            "reason": reject.reason,
+            "message": reject.message,
+            "lost_items": reject.lost_items,
+            "lost_bytes": reject.lost_bytes,
+            "replay": shlex.join(
+                ["tokenmill", "replay", ".", "--table", self._table.name]
+                + ["--split", str(work.number), "--ordinal", str(reject.ordinal)]
+            ),
+        }
+        return (json.dumps(value, ensure_ascii=True) + "\n").encode()
+
+
+def _lasting(version: str | None) -> str | None:
+    """Return a version that a copy of the file keeps: an etag does, a local file's time does not."""
+    return None if version is None or version.startswith("mtime:") else version
+
+
+def _concatenate(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+
+
+class _GrowingStream:
+    """The rows of one stream, collected in one contiguous array that grows in place."""
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self._dims = len(spec.dims)
+        self._values: npt.NDArray[Any] = np.empty(1 << 16, spec.dtype)
+        self._filled = 0
+        self._shapes: list[npt.NDArray[np.int64]] = []
+
+    def extend(self, batch: Jagged) -> None:
+        stop = self._filled + len(batch.values)
+        if stop > len(self._values):
+            # realloc moves pages, not bytes, for arrays of this size; nobody else holds this array yet
+            self._values.resize(max(stop, len(self._values) * 3 // 2), refcheck=False)
+        self._values[self._filled : stop] = batch.values
+        self._filled = stop
+        self._shapes.append(batch.shapes)
+
+    def jagged(self) -> Jagged:
+        shapes = np.concatenate(self._shapes) if self._shapes else np.empty((0, self._dims), np.int64)
+        return Jagged(self._values[: self._filled], shapes)

@@ -1,0 +1,225 @@
+"""Publication: when every part of a plan has its receipt, list the shards, merge the statistics, write the manifest.
+
+Nothing is visible to readers before the manifest, and the manifest is created exclusively. Publishing twice, or from
+two runs at once, gives one manifest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata as distribution
+from typing import Any
+
+import numpy as np
+
+from tokenmill import layout
+from tokenmill.canonical import digest
+from tokenmill.errors import CorruptionError, RejectedFractionError, RunError
+from tokenmill.layout import ReceiptName
+from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest
+from tokenmill.plans import Plan, PlannedTable
+from tokenmill.receipts import Receipt, list_receipts, newest_names
+from tokenmill.registry import parse_tokenizer
+from tokenmill.sealed import seal
+from tokenmill.sources.items import Cursor
+from tokenmill.statistics.merge import MergedStatistics
+from tokenmill.statistics.part import PartStatistics
+from tokenmill.statistics.arrow import decode
+from tokenmill.statistics.summary import summarize
+from tokenmill.storage.outputs import Storage
+
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class TableParts:
+    """The receipts of a table in reading order, complete."""
+
+    table: PlannedTable
+    receipts: Sequence[Receipt]
+
+    @property
+    def items(self) -> int:
+        """Items seen."""
+        return sum(receipt.items for receipt in self.receipts)
+
+    @property
+    def rejected(self) -> int:
+        """Items rejected or lost."""
+        return sum(receipt.rejected for receipt in self.receipts)
+
+
+def read_receipts(storage: Storage, names: Sequence[ReceiptName]) -> Iterator[Receipt | None]:
+    """Read receipts on threads, in the order of their names; None for one that is not what was written."""
+
+    def read(name: ReceiptName) -> Receipt | None:
+        path = layout.receipt(name)
+        try:
+            return Receipt.from_bytes(storage.read(path), path)
+        except CorruptionError:
+            return None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from pool.map(read, names)
+
+
+def complete_parts(storage: Storage, plan: Plan, table: PlannedTable) -> TableParts:
+    """Return the receipts of every part of a table; raises RunError naming the first split that is not complete."""
+    names = [name for name in newest_names(list(list_receipts(storage, table.name)))]
+    by_split: dict[int, list[Receipt | None]] = {}
+    for name, receipt in zip(names, read_receipts(storage, names), strict=True):
+        by_split.setdefault(name.split, []).append(receipt)
+    complete: list[Receipt] = []
+    for split in plan.splits_of(table):
+        complete += _chain(table, int(split), by_split.get(int(split), []))
+    return TableParts(table, complete)
+
+
+def _chain(table: PlannedTable, split: int, receipts: Sequence[Receipt | None]) -> list[Receipt]:
+    """Check that receipts cover a split from its start to its end, each part beginning where the last one ended."""
+    cursor, final, chain = Cursor(), False, []
+    for part, receipt in enumerate(receipts):
+        if receipt is None or receipt.name.part != part or receipt.start != cursor or final:
+            break
+        chain.append(receipt)
+        cursor, final = receipt.next, receipt.final
+    if not final:
+        raise RunError(
+            f"split {split} of table {table.name!r} is not complete: part {len(chain)} has no valid receipt",
+            fix="run the job again; it goes on from the parts that are there",
+        )
+    return chain
+
+
+def check_rejected(plan: Plan, parts: Sequence[TableParts], max_rejected_fraction: float) -> None:
+    """Raise RejectedFractionError if a table lost more of its items than the job allows, naming the commonest reason."""
+    for table in parts:
+        total = max(table.items, table.rejected)
+        if total and table.rejected / total > max_rejected_fraction:
+            raise RejectedFractionError(
+                f"table {table.table.name!r}: {table.rejected} of {total} items were rejected "
+                f"({table.rejected / total:.2%}); the job allows {max_rejected_fraction:.2%}",
+                where=plan.job.output,
+                fix="read the files in rejects/, mend the input, or raise limits.max_rejected_fraction and run again",
+            )
+
+
+def publish(
+    storage: Storage,
+    plan: Plan,
+    *,
+    max_rejected_fraction: float,
+    on_progress: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Publish a plan whose parts are all done; returns the manifest, an earlier one if it was published before.
+
+    Raises:
+        RunError: a part is missing.
+        RejectedFractionError: too many items were rejected.
+        CorruptionError: an earlier manifest of this generation holds other shards.
+    """
+    say = on_progress or (lambda _: None)
+    say("reading receipts")
+    parts = [complete_parts(storage, plan, table) for table in plan.tables]
+    check_rejected(plan, parts, max_rejected_fraction)
+    tables = {}
+    for table in parts:
+        say(f"merging statistics of {table.table.name}")
+        tables[table.table.name] = _publish_table(storage, plan, table)
+    manifest = Manifest(
+        generation=plan.generation,
+        job=plan.job.name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        fingerprint=digest({name: table.fingerprint for name, table in tables.items()}),
+        tables=tables,
+        plan=layout.plan(plan.generation),
+        tokenmill=distribution.version("tokenmill"),
+    )
+    if storage.create(layout.manifest(plan.generation), seal(manifest.to_json())):
+        return manifest
+    published = read_manifest(storage, plan.generation)
+    if published.fingerprint != manifest.fingerprint:
+        raise CorruptionError(
+            f"is published with other shards (dataset fingerprint {published.fingerprint[:16]}…, these parts give "
+            f"{manifest.fingerprint[:16]}…)",
+            where=f"{storage.uri}/{layout.manifest(plan.generation)}",
+            fix="`tokenmill verify` tells which shards differ; restore them, or give the job a new output",
+        )
+    return published
+
+
+def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestTable:
+    table = parts.table
+    merged = MergedStatistics.start(table.tokenizer.streams)
+    rows: list[dict[str, Any]] = []
+    files = _statistics_files(storage, parts.receipts)
+    for receipt, (statistics, blocks) in zip(parts.receipts, files, strict=True):
+        merged.add(plan.splits.sources[receipt.name.split], statistics)
+        for shard in receipt.shards:
+            row = {
+                "split": receipt.name.split,
+                "part": receipt.name.part,
+                "path": shard.path,
+                "sha256": shard.sha256,
+                "size_bytes": shard.size_bytes,
+                "rows": shard.rows,
+                "blocks": blocks,
+            }
+            for stream in table.tokenizer.streams:
+                row[f"tokens.{stream}"] = (shard.tokens or {})[stream]
+                row[f"value_offset.{stream}"] = (shard.value_offsets or {})[stream]
+            rows.append(row)
+    shards = ShardTable.from_rows(rows, list(table.tokenizer.streams))
+    tokenizer = parse_tokenizer(table.tokenizer.config)
+    summary = summarize(merged, tokenizer.token_classes(), tokenizer.token_text)
+    return ManifestTable(
+        name=table.name,
+        tokenizer=table.tokenizer,
+        sources=table.sources,
+        metadata=plan.metadata_columns(table),
+        fingerprint=digest({"tokenizer": table.tokenizer.fingerprint, "shards": [row["sha256"] for row in rows]}),
+        rows=int(np.sum(shards.column("rows"))),
+        tokens={name: int(np.sum(shards.column(f"tokens.{name}"))) for name in table.tokenizer.streams},
+        size_bytes=int(np.sum(shards.column("size_bytes"))),
+        shards=_put(storage, plan.generation, table.name, layout.manifest_shards, shards.to_bytes(), len(rows)),
+        statistics=_put(
+            storage, plan.generation, table.name, layout.manifest_statistics, merged.to_arrow_bytes(), len(parts.receipts)
+        ),
+        rejected=parts.rejected,
+        summary=summary,
+    )
+
+
+def _statistics_files(storage: Storage, receipts: Sequence[Receipt]) -> Iterator[tuple[PartStatistics, bytes]]:
+    """Read parts' statistics and their shards' block checksums, on threads, in order, a bounded number ahead."""
+
+    def read(receipt: Receipt) -> tuple[PartStatistics, bytes]:
+        file = receipt.statistics
+        data = storage.read(file.path)
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise CorruptionError(
+                "does not match the checksum in its receipt", where=file.path, fix="run the job again to make it anew"
+            )
+        return PartStatistics.from_arrow_bytes(data, file.path), decode(data, file.path).extra.get("blocks", b"")
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(receipts), _READERS):
+            yield from pool.map(read, receipts[start : start + _READERS])
+
+
+def _put(
+    storage: Storage,
+    generation: int,
+    table: str,
+    name: Callable[[int, str, str], str],
+    data: bytes,
+    count: int,
+) -> Mapping[str, Any]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = name(generation, table, sha256)
+    storage.put(path, [data])
+    return {"path": path, "sha256": sha256, "size_bytes": len(data), "count": count}

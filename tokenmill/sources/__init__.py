@@ -1,0 +1,1 @@
+"""Sources: from uris to splits, and from a split to batches of items."""

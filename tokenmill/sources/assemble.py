@@ -1,0 +1,243 @@
+"""From the raw values of a run of items to an ItemBatch: checks, conversions and rejects, the same for all formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from tokenmill.jobs import MetadataType, Source
+from tokenmill.sources import reasons
+from tokenmill.sources.items import ItemBatch, Reject
+from tokenmill.sources.limits import ReadLimits
+from tokenmill.sources.text_sizes import utf8_sizes
+
+#: Stands for a value that is not there at all (None is a null that is there).
+MISSING: Final = msgspec.UNSET
+
+_Problem = tuple[str, str]
+
+
+class ItemAssembler:
+    """Makes the batches of one file.
+
+    Args:
+        source: Names the fields, for messages, and the types of metadata columns.
+        limits: Above which sizes items are refused.
+        path: The file's path relative to the source's root.
+        textual: Whether all values come as text, so that numbers are parsed (CSV, tar, WARC).
+    """
+
+    def __init__(self, source: Source, limits: ReadLimits, path: str, *, textual: bool = False) -> None:
+        self._source = source
+        self._limits = limits
+        self._path = path
+        self._converters = {
+            name: (_FROM_TEXT if textual else _FROM_VALUE)[kind] for name, kind in source.metadata.items()
+        }
+
+    def batch(
+        self,
+        ordinals: Sequence[int],
+        ends: Sequence[int],
+        texts: list[Any],
+        ids: list[Any] | None,
+        metadata: dict[str, list[Any]],
+        locate: Callable[[int], str],
+        rejects: Sequence[Reject] = (),
+        locators: Sequence[str] = (),
+    ) -> ItemBatch:
+        """Make a batch.
+
+        Args:
+            ordinals: `[n]`.
+            ends: `[n]`, positions after the items.
+            texts: `[n]`, each a str, or else None, MISSING or a value of a wrong type.
+            ids: `[n]` in the same manner; None where the path is the key.
+            metadata: Column name → `[n]` raw values.
+            locate: Gives the locator of item i (index in this batch), for rejects.
+            rejects: Those that the format found itself.
+            locators: `[n]`, or empty.
+        """
+        problems: dict[int, _Problem] = {}
+        sizes = self._sizes(texts, problems)
+        keys = [self._path] * len(texts) if ids is None else self._keys(ids, problems)
+        columns = {name: self._column(name, values, problems) for name, values in metadata.items()}
+        batch = ItemBatch(
+            np.array(ordinals, np.int64),
+            np.array(ends, np.int64),
+            sizes,
+            keys,
+            texts,
+            columns,
+            self._path,
+            locators,
+            list(rejects),
+        )
+        if not problems:
+            return batch
+        batch.rejects += [
+            Reject(int(batch.ordinals[index]), str(keys[index]), locate(index), *problem)
+            for index, problem in problems.items()
+        ]
+        batch.rejects.sort(key=lambda reject: reject.ordinal)
+        return _without(batch, problems)
+
+    def _sizes(self, texts: list[Any], problems: dict[int, _Problem]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if set(map(type, texts)) <= {str}:
+            try:
+                sizes = utf8_sizes(texts)
+            except UnicodeEncodeError:
+                sizes = np.array([self._checked_size(text, i, problems) for i, text in enumerate(texts)], np.int64)
+        else:
+            sizes = np.array([self._checked_size(text, i, problems) for i, text in enumerate(texts)], np.int64)
+        limit = self._limits.max_item_bytes
+        if len(sizes) and int(sizes.max()) > limit:
+            for index in np.flatnonzero(sizes > limit).tolist():
+                problems[index] = (
+                    reasons.ITEM_TOO_LARGE,
+                    f"the text has {sizes[index]} bytes; max_item_bytes is {limit}",
+                )
+        return sizes
+
+    def _checked_size(self, text: Any, index: int, problems: dict[int, _Problem]) -> int:
+        name = self._source.fields.text
+        if isinstance(text, str):
+            try:
+                return int(utf8_sizes([text])[0])
+            except UnicodeEncodeError as error:
+                problems[index] = (reasons.INVALID_UTF8, f"{name!r} holds half a surrogate pair at {error.start}")
+        elif text is MISSING:
+            problems[index] = (reasons.MISSING_FIELD, f"there is no {name!r}")
+        elif text is None:
+            problems[index] = (reasons.NULL_TEXT, f"{name!r} is null")
+        else:
+            problems[index] = (
+                reasons.WRONG_TYPE,
+                f"{name!r} is no text but {type(text).__name__}: {reasons.quote(text)}",
+            )
+        return 0
+
+    def _keys(self, ids: list[Any], problems: dict[int, _Problem]) -> list[str]:
+        limit = self._limits.max_metadata_bytes
+        if set(map(type, ids)) <= {str} and max(map(len, ids), default=0) * 4 <= limit:
+            return ids
+        keys: list[str] = []
+        for index, value in enumerate(ids):
+            key = self._path
+            problem: _Problem | None = None
+            if value is MISSING or value is None:
+                missing = "null" if value is None else "absent"
+                problem = (reasons.MISSING_FIELD, f"the id {self._source.fields.id!r} is {missing}")
+            elif isinstance(value, (bool, list, dict)) or not isinstance(value, (str, int, float)):
+                shown = f"the id {self._source.fields.id!r} is {type(value).__name__}: {reasons.quote(value)}"
+                problem = (reasons.WRONG_TYPE, shown)
+            else:
+                key = value if isinstance(value, str) else str(value)
+                problem = self._too_large(f"the id {self._source.fields.id!r}", key)
+                key = self._path if problem else key
+            if problem:
+                problems.setdefault(index, problem)
+            keys.append(key)
+        return keys
+
+    def _column(self, name: str, values: list[Any], problems: dict[int, _Problem]) -> list[Any]:
+        converter = self._converters[name]
+        converted: list[Any] = []
+        for index, value in enumerate(values):
+            if value is None or value is MISSING:
+                converted.append(None)
+                continue
+            try:
+                result = converter(value)
+            except (ValueError, TypeError, OverflowError):
+                kind = self._source.metadata[name]
+                shown = f"metadata {name!r} is no {kind}: {reasons.quote(value)}"
+                problems.setdefault(index, (reasons.WRONG_TYPE, shown))
+                result = None
+            if type(result) is str and (problem := self._too_large(f"metadata {name!r}", result)):
+                problems.setdefault(index, problem)
+            converted.append(result)
+        return converted
+
+    def _too_large(self, what: str, value: str) -> _Problem | None:
+        limit = self._limits.max_metadata_bytes
+        if len(value) * 4 <= limit:
+            return None
+        try:
+            size = int(utf8_sizes([value])[0])
+        except UnicodeEncodeError as error:
+            return (reasons.INVALID_UTF8, f"{what} holds half a surrogate pair at {error.start}")
+        if size <= limit:
+            return None
+        return (reasons.METADATA_TOO_LARGE, f"{what} has {size} bytes; max_metadata_bytes is {limit}")
+
+
+def _without(batch: ItemBatch, dropped: dict[int, _Problem]) -> ItemBatch:
+    kept = [index for index in range(len(batch)) if index not in dropped]
+    return ItemBatch(
+        batch.ordinals[kept],
+        batch.ends[kept],
+        batch.sizes[kept],
+        [batch.keys[index] for index in kept],
+        [batch.payloads[index] for index in kept],
+        {name: [values[index] for index in kept] for name, values in batch.metadata.items()},
+        batch.path,
+        [batch.locators[index] for index in kept] if batch.locators else (),
+        batch.rejects,
+    )
+
+
+def _to_string(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _to_int64(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError(value)
+    return value
+
+
+def _to_float64(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(value)
+    return float(value)
+
+
+def _to_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError(value)
+    return value
+
+
+_BOOL_WORDS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _parse_bool(text: str) -> bool | None:
+    if not text:
+        return None
+    if text.lower() not in _BOOL_WORDS:
+        raise ValueError(text)
+    return _BOOL_WORDS[text.lower()]
+
+
+_FROM_VALUE: dict[MetadataType, Callable[[Any], Any]] = {
+    "string": _to_string,
+    "int64": _to_int64,
+    "float64": _to_float64,
+    "bool": _to_bool,
+}
+#: Of formats whose values are all text; an empty one is no number.
+_FROM_TEXT: dict[MetadataType, Callable[[Any], Any]] = {
+    "string": _to_string,
+    "int64": lambda text: _to_int64(int(text)) if text else None,
+    "float64": lambda text: float(text) if text else None,
+    "bool": _parse_bool,
+}

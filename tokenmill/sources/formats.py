@@ -1,0 +1,72 @@
+"""Which format and which compression a file has, by the job's word or by the file's ending. Nothing is opened here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenmill.errors import InputError
+from tokenmill.jobs import Source
+
+Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"]
+Compression = Literal["none", "gz", "zst", "xz", "bz2"]
+
+FORMAT_ENDINGS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+    ".md": "text",
+    ".tar": "tar",
+    ".warc": "warc",
+    ".wet": "warc",
+}
+COMPRESSION_ENDINGS: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2"}
+_SHORT_ENDINGS: dict[str, str] = {".tgz": ".tar.gz", ".txz": ".tar.xz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """A file's format, and the compression around it."""
+
+    format: Format
+    compression: Compression
+
+    @property
+    def divisible(self) -> bool:
+        """Whether byte ranges of the file can be read on their own: uncompressed files of a line an item."""
+        return self.format in ("jsonl", "lines") and self.compression == "none"
+
+
+def file_format(source: Source, path: str) -> FileFormat:
+    """Tell a file's format and compression.
+
+    Raises:
+        InputError: Where the ending is unknown and the source gives no format, or a Parquet file is compressed as a whole.
+    """
+    name = path.rpartition("/")[2].lower()
+    for short, long in _SHORT_ENDINGS.items():
+        if name.endswith(short):
+            name = name[: -len(short)] + long
+    compression: Compression = "none"
+    for ending, kind in COMPRESSION_ENDINGS.items():
+        if name.endswith(ending):
+            compression, name = kind, name[: -len(ending)]
+            break
+    found = source.format if source.format != "auto" else FORMAT_ENDINGS.get(name[max(name.rfind("."), 0) :])
+    if found is None:
+        raise InputError(
+            f"source {source.name!r}: the format does not show from the file's ending; known endings are "
+            f"{' '.join(FORMAT_ENDINGS)}, each also with {' '.join(COMPRESSION_ENDINGS)}",
+            where=path,
+            fix="give the source a `format` (jsonl, parquet, csv, tsv, text, lines, tar or warc), or name fewer files",
+        )
+    if found == "parquet" and compression != "none":
+        raise InputError(
+            f"source {source.name!r}: a Parquet file inside {compression} compression cannot be read in pieces",
+            where=path,
+            fix="decompress it; Parquet compresses its own pages",
+        )
+    return FileFormat(found, compression)

@@ -1,0 +1,89 @@
+"""Cuts the files of a source into splits: a pure function of the list of files (and of footers and header lines)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tokenmill.jobs import Source
+from tokenmill.sources.formats import FileFormat, file_format
+from tokenmill.sources.parquet import Footer, read_footer
+from tokenmill.sources.splits import InputFile, Split
+from tokenmill.storage.inputs import join
+
+#: A file up to this size is small: reading it costs less than a split's own receipt, shard and statistics.
+SMALL_FILE_BYTES = 256 << 10
+#: A run of small files ends with either, or with `split_bytes`.
+RUN_FILES = 1000
+RUN_BYTES = 32 << 20
+_FOOTER_THREADS = 32
+
+
+def plan_source(source: Source, root: str, files: Sequence[InputFile], split_bytes: int) -> Iterator[Split]:
+    """Yield the splits of a source, in the files' order; each file is in one run, or in splits of its own.
+
+    Boundaries depend on the files and on `split_bytes` alone. Of line files and of whole files nothing is read; of
+    Parquet the footer is.
+
+    Args:
+        source: The source.
+        root: What the files' paths are relative to.
+        files: The files to cut, sorted by path.
+        split_bytes: Stored bytes that a split holds at most, where the format can be cut.
+
+    Raises:
+        InputError: Where a format does not show, a file cannot be opened, or a column is not there.
+    """
+    formats = [file_format(source, file.path) for file in files]
+    small = min(SMALL_FILE_BYTES, split_bytes)
+    run: list[InputFile] = []
+    run_bytes = 0
+    footers = _footers(source, root, files, formats)
+    for file, kind in zip(files, formats, strict=True):
+        footer = next(footers) if kind.format == "parquet" else None
+        if file.size_bytes > small:
+            yield from _file_splits(source, file, kind, footer, split_bytes)
+            continue
+        if run and (len(run) == RUN_FILES or run_bytes + file.size_bytes > min(RUN_BYTES, split_bytes)):
+            yield _run_split(source, run, run_bytes)
+            run, run_bytes = [], 0
+        run.append(file)
+        run_bytes += file.size_bytes
+    if run:
+        yield _run_split(source, run, run_bytes)
+
+
+def _footers(
+    source: Source, root: str, files: Sequence[InputFile], formats: Sequence[FileFormat]
+) -> Iterator[Footer | None]:
+    """Yield the footers of the Parquet files among `files`, read by several threads, in order."""
+    uris = [join(root, file.path) for file, kind in zip(files, formats, strict=True) if kind.format == "parquet"]
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        yield from pool.map(lambda uri: read_footer(source, uri), uris)
+
+
+def _run_split(source: Source, run: list[InputFile], run_bytes: int) -> Split:
+    return Split(source.name, "files", tuple(run), 0, len(run), run_bytes)
+
+
+def _file_splits(
+    source: Source, file: InputFile, kind: FileFormat, footer: Footer | None, split_bytes: int
+) -> Iterator[Split]:
+    """Yield the splits of one file that is not small."""
+    if kind.divisible:
+        pieces = -(-file.size_bytes // split_bytes)
+        for number in range(pieces):
+            start = file.size_bytes * number // pieces
+            stop = file.size_bytes * (number + 1) // pieces
+            yield Split(source.name, "bytes", (file,), start, stop, stop - start)
+    elif footer is not None:
+        start = held = 0
+        for index, group in enumerate(footer.groups):
+            if held and held + group.stored_bytes > split_bytes:
+                yield Split(source.name, "rows", (file,), start, index, held)
+                start, held = index, 0
+            held += group.stored_bytes
+        if start < len(footer.groups):
+            yield Split(source.name, "rows", (file,), start, len(footer.groups), held)
+    else:
+        yield Split(source.name, "file", (file,), 0, file.size_bytes, file.size_bytes)

@@ -1,0 +1,81 @@
+"""Runs of small files: reads one after another as if they were one, and joins their small batches.
+
+A position in a run is `file number << POSITION_BITS | position in that file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from tokenmill.sources.file_task import FileTask
+from tokenmill.sources.items import Cursor, ItemBatch
+from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
+
+#: Room for the position in a file: a terabyte, decompressed.
+POSITION_BITS = 40
+
+ReadFile = Callable[[FileTask, Cursor], Iterator[ItemBatch]]
+
+
+def read_run(tasks: Sequence[FileTask], cursor: Cursor, read_file: ReadFile) -> Iterator[ItemBatch]:
+    """Yield the items of a run of files.
+
+    Args:
+        tasks: The run; they ask for explicit locators, for a batch may hold items of many files.
+        cursor: Where to begin.
+        read_file: Reads one file of any format.
+    """
+    return join_batches(_batches(tasks, cursor, read_file))
+
+
+def _batches(tasks: Sequence[FileTask], cursor: Cursor, read_file: ReadFile) -> Iterator[ItemBatch]:
+    ordinal = cursor.ordinal
+    first = cursor.position >> POSITION_BITS
+    for number in range(first, len(tasks)):
+        position = cursor.position & ((1 << POSITION_BITS) - 1) if number == first else 0
+        for batch in read_file(tasks[number], Cursor(ordinal, position)):
+            batch.ends += number << POSITION_BITS
+            ordinal = _next_ordinal(batch, ordinal)
+            yield batch
+
+
+def _next_ordinal(batch: ItemBatch, ordinal: int) -> int:
+    last_item = int(batch.ordinals[-1]) if len(batch) else -1
+    last_reject = batch.rejects[-1].ordinal if batch.rejects else -1
+    return max(ordinal, last_item + 1, last_reject + 1)
+
+
+def join_batches(batches: Iterator[ItemBatch]) -> Iterator[ItemBatch]:
+    """Join small batches, which must have explicit locators, until they reach the size of a batch."""
+    held: list[ItemBatch] = []
+    items = size_bytes = 0
+    for batch in batches:
+        batch_bytes = int(batch.sizes.sum())
+        batch_items = len(batch) + len(batch.rejects)
+        if held and (items + batch_items > BATCH_ITEMS or size_bytes + batch_bytes > BATCH_BYTES):
+            yield _joined(held)
+            held, items, size_bytes = [], 0, 0
+        held.append(batch)
+        items += batch_items
+        size_bytes += batch_bytes
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[ItemBatch]) -> ItemBatch:
+    if len(batches) == 1:
+        return batches[0]
+    paths = {batch.path for batch in batches}
+    return ItemBatch(
+        np.concatenate([batch.ordinals for batch in batches]),
+        np.concatenate([batch.ends for batch in batches]),
+        np.concatenate([batch.sizes for batch in batches]),
+        [key for batch in batches for key in batch.keys],
+        [payload for batch in batches for payload in batch.payloads],
+        {name: [value for batch in batches for value in batch.metadata[name]] for name in batches[0].metadata},
+        batches[0].path if len(paths) == 1 else "",
+        [locator for batch in batches for locator in batch.locators],
+        [reject for batch in batches for reject in batch.rejects],
+    )

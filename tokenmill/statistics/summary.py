@@ -1,0 +1,188 @@
+"""What statistics say, as plain JSON: pure functions of merged counts, per source and overall.
+
+Fractions are rounded to 6 significant digits, so that a summary is the same wherever it is made. How it is shown is
+not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill.contract import TokenClasses
+from tokenmill.statistics.merge import MergedStatistics
+from tokenmill.statistics.part import PartStatistics, StreamStatistics
+from tokenmill.statistics.sketch import Sketch
+from tokenmill.statistics.unigrams import Unigrams
+
+#: Name in a summary → fraction of the documents that are at most that long.
+QUANTILES = {
+    "min": 0.0,
+    "p1": 0.01,
+    "p5": 0.05,
+    "p25": 0.25,
+    "p50": 0.5,
+    "p75": 0.75,
+    "p95": 0.95,
+    "p99": 0.99,
+    "max": 1.0,
+}
+#: Ranks between which a Zipf exponent is fitted: the head follows no power law, and the far tail is sampling noise.
+ZIPF_RANKS = (10, 10_000)
+_FEWEST_ZIPF_RANKS = 50
+
+
+def summarize(
+    statistics: MergedStatistics,
+    classes: TokenClasses | None = None,
+    token_text: Callable[[Sequence[int]], list[str]] | None = None,
+    top: int = 20,
+) -> dict[str, Any]:
+    """Summarise merged statistics.
+
+    Args:
+        statistics: The merged counts.
+        classes: Ids that count apart; they are looked for in every stream that has a vocabulary.
+        token_text: Gives printable forms of ids (`Tokenizer.token_text`); default: no text.
+        top: How many of the most frequent ids to list.
+
+    Returns:
+        `{"overall": …, "sources": {name: …}}`, JSON values only, None where something has no value.
+    """
+    classes = classes or TokenClasses()
+
+    def one(counts: PartStatistics) -> dict[str, Any]:
+        return _summarize_counts(counts, classes, token_text, top)
+
+    return {
+        "overall": one(statistics.overall()),
+        "sources": {name: one(statistics.sources[name]) for name in sorted(statistics.sources)},
+    }
+
+
+def _summarize_counts(
+    counts: PartStatistics,
+    classes: TokenClasses,
+    token_text: Callable[[Sequence[int]], list[str]] | None,
+    top: int,
+) -> dict[str, Any]:
+    rejected = sorted(counts.rejected.items(), key=lambda item: (-item[1].items, item[0]))
+    return {
+        "items": counts.items,
+        "documents": counts.documents,
+        "rejected": {
+            "items": counts.rejected_items,
+            "fraction": _ratio(counts.rejected_items, counts.items),
+            "lost_bytes": sum(reject.lost_bytes for _, reject in rejected),
+            "by_reason": {reason: reject.items for reason, reject in rejected},
+        },
+        "input_bytes": counts.input_bytes,
+        "bytes_per_document": _describe(counts.bytes_per_document),
+        "streams": {
+            name: {
+                "tokens": stream.tokens,
+                "bytes_per_token": _ratio(counts.input_bytes, stream.tokens),
+                "tokens_per_document": _describe(stream.lengths),
+                "vocabulary": _summarize_unigrams(stream, stream.unigrams, classes, token_text, top),
+            }
+            for name, stream in counts.streams.items()
+        },
+    }
+
+
+def _describe(sketch: Sketch) -> dict[str, float | None]:
+    values = sketch.quantiles(list(QUANTILES.values()))
+    return {
+        **{name: _rounded(value) for name, value in zip(QUANTILES, values, strict=True)},
+        "mean": _rounded(sketch.mean),
+    }
+
+
+def _summarize_unigrams(
+    stream: StreamStatistics,
+    unigrams: Unigrams | None,
+    classes: TokenClasses,
+    token_text: Callable[[Sequence[int]], list[str]] | None,
+    top: int,
+) -> dict[str, Any] | None:
+    if unigrams is None:
+        return None
+    ids, counts = unigrams.sparse()
+    # Most frequent first; of equally frequent ids the smaller first.
+    order = np.argsort(-counts, kind="stable")
+    top_ids = [int(number) for number in ids[order[:top]]]
+    texts = token_text(top_ids) if token_text is not None and top_ids else [None] * len(top_ids)
+    top_counts = [int(count) for count in counts[order[:top]]]
+
+    def rate(members: Sequence[int]) -> float | None:
+        return _ratio(int(counts[np.isin(ids, np.array(members, np.int64))].sum()), stream.tokens) if members else None
+
+    return {
+        "size": unigrams.vocabulary_size,
+        "used": len(ids),
+        "used_fraction": _ratio(len(ids), unigrams.vocabulary_size),
+        "entropy_bits": _rounded(entropy_bits(counts)),
+        "zipf_exponent": _rounded(zipf_exponent(counts[order])),
+        "byte_fallback_rate": rate(classes.byte_fallback),
+        "unknown_rate": rate(classes.unknown),
+        "special_rate": rate(classes.special),
+        "top": [
+            {"id": number, "text": text, "count": count, "share": _ratio(count, stream.tokens)}
+            for number, text, count in zip(top_ids, texts, top_counts, strict=True)
+        ],
+    }
+
+
+def entropy_bits(counts: npt.NDArray[np.int64]) -> float | None:
+    """Return the entropy of the empirical unigram distribution, in bits a token; None where there are no tokens.
+
+    Args:
+        counts: int64 `[id]`, each above 0.
+    """
+    total = int(counts.sum())
+    if not total:
+        return None
+    weights = counts.astype(np.float64)
+    return max(0.0, float(np.log2(total) - (weights * np.log2(weights)).sum() / total))
+
+
+def zipf_exponent(counts: npt.NDArray[np.int64]) -> float | None:
+    """Fit s in frequency ∝ rank^-s, by maximum likelihood over the ranks in `ZIPF_RANKS`.
+
+    The discrete maximum-likelihood estimate for a power law (Clauset, Shalizi and Newman, "Power-law distributions in
+    empirical data", SIAM Review 2009, section 3), here for ranks on a bounded support [a, b]: s solves
+    mean of ln(rank) over the tokens = sum r^-s ln r / sum r^-s over a ≤ r ≤ b. Each token weighs the same, unlike in a
+    least-squares line through log-log points, where the many rare ids (ordered by chance) outweigh all others.
+
+    Args:
+        counts: int64 `[rank - 1]`, from the most frequent id downwards.
+
+    Returns:
+        The exponent, between 0 and 20; None where fewer than 50 ranks can be fitted.
+    """
+    first, last = ZIPF_RANKS[0], min(ZIPF_RANKS[1], len(counts))
+    if last - first + 1 < _FEWEST_ZIPF_RANKS:
+        return None
+    logs = np.log(np.arange(first, last + 1, dtype=np.float64))
+    weights = counts[first - 1 : last].astype(np.float64)
+    wanted = float((weights * logs).sum() / weights.sum())
+    low, high = 0.0, 20.0
+    while high - low > 1e-9:  # the expected log rank falls as s rises
+        middle = (low + high) / 2
+        shares = np.exp(-middle * (logs - logs[0]))
+        if float((shares * logs).sum() / shares.sum()) > wanted:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return _rounded(part / whole) if whole else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

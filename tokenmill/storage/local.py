@@ -1,0 +1,206 @@
+"""A dataset in a local directory.
+
+A file is written to `<root>/.tmp/`, synced, and then named: by rename (`put`), or by a hard link, which fails where the
+name is taken (`create`). Directories are synced by `create` only: it syncs those that `put` has changed since, then
+links, then syncs its own. So a receipt that survives a power failure has its shards on disk, at two directory syncs a
+part instead of one a file; what a failure takes before that is redone by the next run anyway.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from tokenmill.errors import MissingFileError, StorageError
+from tokenmill.storage.outputs import Entry, Storage, Upload, checked_path
+
+TEMPORARY_DIRECTORY = ".tmp"
+
+_FIXES = {
+    errno.ENOSPC: "free disk space, or write elsewhere; finished parts are kept: start the run again",
+    errno.EDQUOT: "free space within the quota; finished parts are kept: start the run again",
+    errno.EFBIG: "the file is larger than the filesystem or the process's limit (`ulimit -f`) allows",
+    errno.EROFS: "the filesystem is mounted read-only; write elsewhere",
+    errno.EACCES: "check the owner and the permissions, or write elsewhere",
+    errno.EPERM: "check the owner and the permissions, or write elsewhere",
+    errno.ENOTDIR: "a file stands where a directory is needed; remove it, or write elsewhere",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+}
+
+
+class LocalStorage(Storage):
+    """A dataset under a local directory, which need not exist yet."""
+
+    def __init__(self, root: str) -> None:
+        self.uri = root
+        self._root = Path(root)
+        self._unsynced: set[Path] = set()
+
+    def read(self, path: str) -> bytes:
+        """Return a whole file."""
+        with self.open_file(path) as file, _explained(self._root / path):
+            return file.read()
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return bytes start … stop - 1."""
+        with self.open_file(path) as file, _explained(self._root / path):
+            file.seek(start)
+            return file.read(max(stop - start, 0))
+
+    def open_file(self, path: str) -> BinaryIO:
+        """Open a file for reading."""
+        target = self._root / checked_path(path)
+        with _explained(target):
+            return open(target, "rb")
+
+    def local_path(self, path: str) -> Path:
+        """Return the file's path."""
+        return self._root / checked_path(path)
+
+    def stat(self, path: str) -> Entry | None:
+        """Return size and times of a file; None where there is none."""
+        target = self._root / checked_path(path)
+        try:
+            with _explained(target):
+                return _entry(path, target.stat())
+        except MissingFileError:
+            return None
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the files below a directory; temporary ones only when asked for by name."""
+        pending = [checked_path(prefix.rstrip("/")) if prefix else ""]
+        while pending:
+            directory = pending.pop()
+            with _explained(self._root / directory):
+                try:
+                    scanned = os.scandir(self._root / directory)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                with scanned:
+                    for found in scanned:
+                        path = f"{directory}/{found.name}" if directory else found.name
+                        if found.is_dir(follow_symlinks=False):
+                            if path != TEMPORARY_DIRECTORY:
+                                pending.append(path)
+                            continue
+                        with suppress(FileNotFoundError):  # deleted since
+                            yield _entry(path, found.stat())
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Create a file exclusively, by a hard link."""
+        target = self._root / checked_path(path)
+        with _explained(target), self._temporary([data]) as temporary:
+            while self._unsynced:
+                _sync_directory(self._unsynced.pop())
+            try:
+                self._name(os.link, temporary, target)
+            except FileExistsError:
+                # NFS may have made the link and lost the answer.
+                if temporary.stat().st_nlink == 1:
+                    return False
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK):
+                    raise
+                raise StorageError(
+                    f"the filesystem cannot make hard links ({error.strerror}), so no file can be created exclusively",
+                    where=str(target),
+                    fix="write to a POSIX filesystem (ext4, XFS, NFS …) or to object storage",
+                ) from error
+            _sync_directory(target.parent)
+        return True
+
+    def put(self, path: str, pieces: Sequence[bytes | memoryview]) -> Entry:
+        """Write a file and rename it into place."""
+        target = self._root / checked_path(path)
+        with _explained(target), self._temporary(pieces) as temporary:
+            self._name(os.replace, temporary, target)
+            self._unsynced.add(target.parent)
+            return _entry(path, target.stat())
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files."""
+        for path in paths:
+            target = self._root / checked_path(path)
+            with _explained(target):
+                target.unlink(missing_ok=True)
+
+    def supports_exclusive_create(self) -> bool:
+        """Tell that a hard link excludes others, on any filesystem that has them."""
+        return True
+
+    def stale_temporaries(self, older_than: timedelta) -> Sequence[Entry]:
+        """Return what killed processes left in the temporary directory."""
+        limit = datetime.now(UTC) - older_than
+        return [entry for entry in self.list(TEMPORARY_DIRECTORY) if entry.modified < limit]
+
+    def stale_uploads(self, older_than: timedelta) -> Sequence[Upload]:
+        """Return nothing: there are no uploads here."""
+        return []
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Do nothing: there are no uploads here."""
+
+    @contextmanager
+    def _temporary(self, pieces: Sequence[bytes | memoryview]) -> Iterator[Path]:
+        """Write a synced temporary file, and remove it at the end whatever happens."""
+        directory = self._root / TEMPORARY_DIRECTORY
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = directory / f"{os.getpid()}-{secrets.token_hex(8)}"
+        size = sum(memoryview(piece).nbytes for piece in pieces)
+        try:
+            with open(temporary, "xb", buffering=0) as file:
+                for piece in pieces:
+                    view = memoryview(piece).cast("B")
+                    while len(view):  # a raw write may take less than it is given
+                        view = view[file.write(view) :]
+                os.fsync(file.fileno())
+                if (written := os.fstat(file.fileno()).st_size) != size:
+                    raise StorageError(f"{written} bytes arrived of {size}", where=str(temporary))
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _name(self, operation: Callable[[Path, Path], None], temporary: Path, target: Path) -> None:
+        try:
+            operation(temporary, target)
+        except FileNotFoundError:  # the first file of a directory
+            self._make_directories(target.parent)
+            operation(temporary, target)
+
+    def _make_directories(self, directory: Path) -> None:
+        made = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        while made != self._root:
+            made = made.parent
+            self._unsynced.add(made)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the path and what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingFileError("there is no such file", where=str(error.filename or path)) from error
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else str(path)
+        raise StorageError(str(error.strerror or error), where=where, fix=_FIXES.get(error.errno or 0)) from error
+
+
+def _entry(path: str, status: os.stat_result) -> Entry:
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return Entry(path, status.st_size, f"mtime:{status.st_mtime_ns}", modified)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,260 @@
+"""The engine under the `tiktoken` tokenizer: fastokens where its ids are tiktoken's, else tiktoken itself.
+
+Long texts go through `long_text` in both cases, so that no document needs more than a bounded time and memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokenmill.contract import Encoded, Failure
+from tokenmill.errors import AssetError
+from tokenmill.registry import missing_extra
+from tokenmill.streams import Jagged
+from tokenmill.tokenizers.long_text import CL100K, GPT2, O200K, ByteLevelPairs, Cutter, Family, Ids
+from tokenmill.tokenizers.probe import PROBE_TEXTS
+from tokenmill.tokenizers.rank_files import PATTERNS, Ranks, parse_ranks, read_rank_file
+from tokenmill.tokenizers.text import Lengths, Utf8Failures, frame
+
+LONG_CHARACTERS = 1 << 16
+"""Texts above this length are cut into pieces; below it the engine's worst case is 15 ms."""
+
+# Spellings that fastokens has fast scanners for, and that long texts can be cut for.
+_CL100K_SCANNED = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_GPT2_SCANNED = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_FAMILIES: Mapping[str, Family] = {
+    PATTERNS["o200k_base"]: O200K,
+    _CL100K_SCANNED: CL100K,
+    _GPT2_SCANNED: GPT2,
+}
+_NEWLINE_THEN_SPACE = re.compile(rb"[\r\n][^\r\n]+\Z")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What fixes the ids of a byte-level BPE.
+
+    Attributes:
+        path: The rank file.
+        changed: The file's time of change in nanoseconds, so that a changed file is another definition.
+        pattern: The pre-tokenization pattern.
+        allowed: Names and ids of the special tokens to recognise in text.
+    """
+
+    path: str
+    changed: int
+    pattern: str
+    allowed: tuple[tuple[str, int], ...]
+
+    def ranks(self) -> Ranks:
+        """Return the rank file's content, checked."""
+        return load_ranks(self.path, self.changed)
+
+
+@lru_cache(maxsize=2)
+def load_ranks(path: str, changed: int) -> Ranks:
+    """Parse a rank file, once for each version of it (`changed` is its time of change)."""
+    return parse_ranks(read_rank_file(Path(path)), path)
+
+
+@lru_cache(maxsize=2)
+def engine(definition: Definition) -> Engine:
+    """Return the engine for a definition; one a process, shared by planning, workers forked from it and encoders."""
+    return Engine(definition)
+
+
+class Engine:
+    """Encodes texts to tiktoken's ids.
+
+    Attributes:
+        notes: Why the fast engine is not used, or what long texts it cannot cut.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        ranks = definition.ranks()
+        scanned = scanned_pattern(definition.pattern, ranks)
+        notes: list[str] = []
+        with ThreadPoolExecutor(1) as executor:  # fastokens releases the interpreter while it builds its tables
+            building = executor.submit(_fastokens, definition, scanned)
+            reference = _tiktoken(definition, ranks)
+            fast = building.result()
+        if isinstance(fast, str):
+            notes.append(f"{fast}; tiktoken itself is used, about ten times slower")
+            self._batch = _of_each(reference)
+        elif (text := _difference(fast, reference)) is not None:
+            notes.append(f"fastokens gives other ids than tiktoken on {text!r}; tiktoken itself is used, ten times slower")
+            self._batch = _of_each(reference)
+        else:
+            self._batch = fast
+        family = _FAMILIES.get(scanned)
+        self._cutter = None if family is None else Cutter(family, self._one, self._pairs, LONG_CHARACTERS)
+        if family is None:
+            notes.append(
+                f"pattern {definition.pattern!r} is not one that long texts can be cut for: a pre-token of megabytes "
+                "may take minutes, or be rejected"
+            )
+        allowed = [re.escape(name) for name, _ in definition.allowed]
+        self._special = re.compile("|".join(allowed)) if allowed else None
+        self.notes = tuple(notes)
+
+    def encode(self, texts: list[str]) -> tuple[Ids, Lengths]:
+        """Encode a batch of texts: ids uint32 `[token]` end to end, lengths int64 `[text]`."""
+        if self._cutter is None or max(map(len, texts), default=0) <= LONG_CHARACTERS:
+            return self._batch(texts)
+        parts: list[Ids] = []
+        lengths: list[Lengths] = []
+        short: list[str] = []
+        for text in texts:
+            if len(text) <= LONG_CHARACTERS:
+                short.append(text)
+                continue
+            for values, counts in (self._batch(short), self._long(text)):
+                parts.append(values)
+                lengths.append(counts)
+            short = []
+        values, counts = self._batch(short)
+        return np.concatenate([*parts, values]), np.concatenate([*lengths, counts])
+
+    def _long(self, text: str) -> tuple[Ids, Lengths]:
+        assert self._cutter is not None
+        parts: list[Ids] = []
+        position = 0
+        specials = dict(self._definition.allowed)
+        for found in self._special.finditer(text) if self._special is not None else ():
+            parts += [self._cutter.encode(text[position : found.start()]), np.array([specials[found[0]]], np.uint32)]
+            position = found.end()
+        parts.append(self._cutter.encode(text[position:] if position else text))
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return values, np.array([len(values)], np.int64)
+
+    def _one(self, text: str) -> Ids:
+        return self._batch([text])[0]
+
+    @cached_property
+    def _token_pairs(self) -> ByteLevelPairs:
+        return ByteLevelPairs(self._definition.ranks())
+
+    def _pairs(self) -> ByteLevelPairs:
+        return self._token_pairs
+
+
+def scanned_pattern(pattern: str, ranks: Ranks) -> str:
+    """Return the spelling of a pattern that fast scanners know, where it gives the same ids with these ranks.
+
+    tiktoken's newer spelling of cl100k_base takes white space at the very end of a text whole (`\\s++$`), the older one
+    cuts it after its last newline. The ids are the same unless a token of white space goes on after a newline.
+    """
+    if pattern == PATTERNS["r50k_base"]:
+        return _GPT2_SCANNED  # these two differ in spelling only
+    if pattern == PATTERNS["cl100k_base"] and not any(
+        _NEWLINE_THEN_SPACE.search(token) and not token.decode(errors="ignore").strip() for token in ranks
+    ):
+        return _CL100K_SCANNED
+    return pattern
+
+
+Batch = Any
+
+
+def _fastokens(definition: Definition, pattern: str) -> Any:
+    """Return fastokens' batch function, or why there is none."""
+    # One native thread a worker, and no thread pool, which a fork would leave dead in the child.
+    os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    try:
+        from fastokens._native import Tokenizer
+    except ModuleNotFoundError:
+        return "fastokens is not installed"
+    with tempfile.NamedTemporaryFile(suffix=".tiktoken") as file:
+        file.write(read_rank_file(Path(definition.path)))
+        file.flush()
+        try:
+            native = Tokenizer.from_tiktoken(file.name, pattern=pattern, special_tokens=dict(definition.allowed))
+        except (ValueError, RuntimeError) as error:
+            return f"fastokens does not take this vocabulary and pattern ({error})"
+
+    def encode(texts: list[str]) -> tuple[Ids, Lengths]:
+        ids, offsets = native.encode_batch_flat(texts)
+        return np.frombuffer(ids, np.uint32), np.diff(np.frombuffer(offsets, np.int64))
+
+    return encode
+
+
+def _tiktoken(definition: Definition, ranks: Ranks) -> Any:
+    """Return tiktoken's function from a text to its ids."""
+    try:
+        import tiktoken
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "tokenizer 'tiktoken'") from error
+    allowed = dict(definition.allowed)
+    try:
+        encoding = tiktoken.Encoding(
+            definition.path, pat_str=definition.pattern, mergeable_ranks=ranks, special_tokens=allowed
+        )
+    except ValueError as error:
+        raise AssetError(
+            f"tiktoken refuses this vocabulary or pattern: {error}", where=definition.path, fix="correct `pattern`"
+        ) from error
+    names = set(allowed)
+
+    def encode(text: str) -> Ids:
+        ids: Ids = encoding.encode_to_numpy(text, allowed_special=names, disallowed_special=())
+        return ids
+
+    return encode
+
+
+def _of_each(encode: Any) -> Any:
+    def encode_batch(texts: list[str]) -> tuple[Ids, Lengths]:
+        rows = [encode(text) for text in texts]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return (np.concatenate(rows) if rows else np.empty(0, np.uint32)), lengths
+
+    return encode_batch
+
+
+def _difference(fast: Any, reference: Any) -> str | None:
+    """Return a probe text on which the two disagree, or None."""
+    ids, lengths = fast(list(PROBE_TEXTS))
+    start = 0
+    for text, length in zip(PROBE_TEXTS, lengths.tolist(), strict=True):
+        if not np.array_equal(ids[start : start + length], reference(text)):
+            return text[:40]
+        start += length
+    return None
+
+
+class TiktokenEncoder:
+    """Turns texts into the stream `ids`."""
+
+    def __init__(self, engine: Engine, dtype: str, bos_id: int | None, eos_id: int | None) -> None:
+        self._engine = engine
+        self._dtype = dtype
+        self._bos_id = bos_id
+        self._eos_id = eos_id
+
+    def encode(self, payloads: Sequence[Any]) -> Encoded:
+        """Tokenize a batch of `str`s; what is no Unicode text, or breaks the engine, is a failure."""
+        texts, failures = list(payloads), ()
+        try:
+            values, lengths = self._engine.encode(texts)
+        except (UnicodeEncodeError, TypeError):
+            accepted = Utf8Failures(payloads)
+            failures = accepted.failures
+            values, lengths = self._engine.encode(accepted.texts)
+        values, lengths = frame(values, lengths, self._bos_id, self._eos_id)
+        return Encoded({"ids": Jagged.from_lengths(values.astype(self._dtype, copy=False), lengths)}, failures)

@@ -94,9 +94,10 @@ def schema() -> None:
 
 
 def _quiet_prefect() -> None:
-    """Send no telemetry unless the operator asks for it; before Prefect is imported."""
+    """Set what must be set before Prefect is imported: no telemetry unless asked for, patience with a slow machine."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
 def main() -> None:

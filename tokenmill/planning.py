@@ -8,7 +8,7 @@ output is refused with the difference named, before anything is written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenmill.contract import ResolvedTokenizer, resolve
@@ -54,6 +54,9 @@ def make_plan(storage: Storage, job: Job, *, allow_environment_change: bool = Fa
     """Plan a run and freeze the plan on storage; raises ConfigurationError before anything is written."""
     while True:
         run = draft_plan(storage, job, allow_environment_change=allow_environment_change)
+        if not storage.supports_exclusive_create():
+            note = "this storage ignores exclusive creation: do not start two runs at once on this output"
+            run = replace(run, notes=(*run.notes, note))
         if run.resumed or write_plan(storage, run.plan):
             return run
         # Another run has planned this generation at the same moment: its plan is the one, if it agrees with the job.

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import PartStatistics
 from tokenmill.streams import Jagged, StreamSpec
+
+#: For properties of whole parts; no deadline, since a busy machine is no failure.
+whole_parts = settings(max_examples=40, deadline=None)
+#: For properties of single values.
+single_values = settings(max_examples=150, deadline=None)
 
 #: One stream of each kind: counted, counted as byte pairs, of two dimensions, not counted.
 SPECS = {

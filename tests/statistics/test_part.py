@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.statistics import cases
@@ -17,6 +19,7 @@ from tokenmill.streams import StreamSpec
 GOLDEN = Path(__file__).parent / "golden" / "part-v1.arrow"
 
 
+@cases.whole_parts
 @given(cases.documents, cases.rejects)
 def test_counts_are_those_of_a_slow_and_obvious_count(documents: list[cases.Document], rejects: list[Reject]) -> None:
     part = cases.part(documents, rejects)
@@ -46,6 +49,7 @@ def test_counts_are_those_of_a_slow_and_obvious_count(documents: list[cases.Docu
     assert part.streams["latents"].unigrams is None
 
 
+@cases.whole_parts
 @given(cases.documents, cases.rejects)
 def test_a_file_gives_back_equal_statistics_and_equal_bytes(
     documents: list[cases.Document], rejects: list[Reject]
@@ -57,6 +61,7 @@ def test_a_file_gives_back_equal_statistics_and_equal_bytes(
     assert read.to_arrow_bytes({"plan": b"x"}) == data
 
 
+@cases.whole_parts
 @given(cases.documents, cases.rejects, st.integers(1, 9), st.integers(1, 9))
 def test_neither_batches_nor_the_order_of_rejects_show_in_the_bytes(
     documents: list[cases.Document], rejects: list[Reject], one: int, other: int
@@ -106,7 +111,7 @@ def test_what_is_no_statistics_file_is_told_so_with_its_place() -> None:
         assert caught.value.fix is not None
 
 
-@settings(deadline=None)
+@cases.whole_parts
 @given(st.data())
 def test_damaged_bytes_never_escape_as_another_error(data: st.DataObject) -> None:
     damaged = bytearray(GOLDEN.read_bytes())
@@ -120,7 +125,7 @@ def test_damaged_bytes_never_escape_as_another_error(data: st.DataObject) -> Non
     assert all(stream.tokens == stream.lengths.total for stream in read.streams.values())
 
 
-def _rewritten(change: dict[str, object]) -> bytes:
+def _rewritten(change: Mapping[str, Any]) -> bytes:
     read = arrow.decode(GOLDEN.read_bytes())
     series = [arrow.Series(*names, keys, counts) for names, (keys, counts) in read.series.items()]
     return arrow.encode({**read.header, **change}, series, {})
@@ -128,7 +133,13 @@ def _rewritten(change: dict[str, object]) -> bytes:
 
 def test_counts_that_do_not_add_up_or_are_absent_are_refused() -> None:
     assert PartStatistics.from_arrow_bytes(_rewritten({})) == cases.golden_part()
-    for change in ({"documents": 41}, {"input_bytes": 1}, {"rejected": {"x": {"wrong": 1}}}, {"streams": None}):
+    changes: list[dict[str, Any]] = [
+        {"documents": 41},
+        {"input_bytes": 1},
+        {"rejected": {"x": {"wrong": 1}}},
+        {"streams": None},
+    ]
+    for change in changes:
         with pytest.raises(CorruptionError):
             PartStatistics.from_arrow_bytes(_rewritten(change))
     with pytest.raises(CorruptionError, match="kind"):

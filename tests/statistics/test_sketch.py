@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.statistics import cases
 from tokenmill.statistics.sketch import BUCKET_ENDS, RELATIVE_ACCURACY, Sketch
 
 LARGEST = 2**63 - 1
@@ -19,6 +20,7 @@ def sketch_of(values: list[int]) -> Sketch:
     return sketch
 
 
+@cases.single_values
 @given(lengths, st.floats(0, 1))
 @example([LARGEST] * 5, 0.5)
 @example([0, 0, 7], 0.5)
@@ -58,6 +60,7 @@ def test_bucket_borders_are_the_powers_of_gamma_and_are_fixed_for_ever() -> None
     assert BUCKET_ENDS[[100, 500, 1000, 2000]].tolist() == [137, 408574, 9002463021, 4370594664226444751]
 
 
+@cases.single_values
 @given(lengths, lengths, lengths)
 def test_merging_is_associative_and_commutative_and_equals_adding(a: list[int], b: list[int], c: list[int]) -> None:
     left = sketch_of(a)
@@ -70,6 +73,7 @@ def test_merging_is_associative_and_commutative_and_equals_adding(a: list[int], 
     assert left == right == sketch_of(a + b + c)
 
 
+@cases.single_values
 @given(lengths)
 def test_count_sum_and_ends_are_exact(values: list[int]) -> None:
     sketch = sketch_of(values)

@@ -74,6 +74,7 @@ def test_of_equally_frequent_ids_the_smaller_comes_first() -> None:
     assert [token["id"] for token in summary["overall"]["streams"]["ids"]["vocabulary"]["top"]] == [3, 9, 1, 8]
 
 
+@cases.whole_parts
 @given(cases.documents, cases.rejects)
 def test_a_summary_is_strict_json(documents: list[cases.Document], rejects: list[Reject]) -> None:
     summary = summary_of(documents, rejects, token_text=texts)
@@ -96,6 +97,7 @@ def test_the_entropy_of_equally_frequent_ids(bits: int) -> None:
     assert entropy_bits(np.full(1 << bits, 12_345, np.int64)) == pytest.approx(bits)
 
 
+@cases.whole_parts
 @given(st.lists(st.integers(1, 10**12), min_size=1, max_size=50))
 def test_entropy_equals_its_definition(counts: list[int]) -> None:
     total = sum(counts)

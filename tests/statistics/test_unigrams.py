@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.statistics import cases
 from tokenmill.statistics import unigrams as module
 from tokenmill.statistics.unigrams import LARGEST_COUNTED_VOCABULARY, Unigrams
 from tokenmill.streams import StreamSpec
@@ -28,6 +29,7 @@ def counted(dtype: str, lists: list[list[int]]) -> Unigrams:
     return unigrams
 
 
+@cases.single_values
 @given(batches(), st.sampled_from([1, 2, 7, 1 << 16]))
 def test_counts_equal_a_counter_whatever_the_buffer(case: tuple[str, list[list[int]]], room: int) -> None:
     dtype, lists = case
@@ -42,6 +44,7 @@ def test_counts_equal_a_counter_whatever_the_buffer(case: tuple[str, list[list[i
         assert {int(n): int(unigrams.dense()[n]) for n in np.flatnonzero(unigrams.dense())} == expected
 
 
+@cases.single_values
 @given(batches(), st.booleans(), st.booleans())
 def test_merging_sparse_or_dense_counts_equals_counting_at_once(
     case: tuple[str, list[list[int]]], sparse_target: bool, sparse_source: bool

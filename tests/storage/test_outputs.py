@@ -138,7 +138,7 @@ def test_importing_is_cheap() -> None:
         "import sys, tokenmill.storage.outputs, tokenmill.storage.inputs as i\n"
         "tokenmill.storage.outputs.Storage.open('/nowhere')\n"
         "loaded = {'botocore', 's3fs', 'aiobotocore', 'aiohttp', 'asyncio'} & set(sys.modules)\n"
-        "sys.exit(', '.join(loaded))"
+        "sys.exit(', '.join(loaded) or None)"
     )
     subprocess.run([sys.executable, "-c", command], check=True)
 

@@ -34,9 +34,9 @@ class MergedStatistics:
 
     def add(self, source: str, part: PartStatistics) -> None:
         """Add one part's counts; raises SpecError where it is of a table with other streams."""
-        if source not in self.sources:
-            self.sources[source] = PartStatistics.start(self.specs)
-        self.sources[source].merge(part)
+        counts = self.sources.get(source) or PartStatistics.start(self.specs)
+        counts.merge(part)
+        self.sources[source] = counts
 
     def merge(self, other: MergedStatistics) -> None:
         """Add what another merged of the same table; raises SpecError where the streams differ."""

@@ -9,16 +9,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-# A line break says where a terminal's heading may break; together they fit 80 columns.
+# A line break is for terminals, where the columns fit 80 characters. Lengths are documents' tokens.
 _COLUMNS = (
     "source",
     "stream",
     "docs",
-    "rejected",
+    "rejects",
     "input",
     "tokens",
     "bytes/\ntoken",
-    "tokens/\ndoc p50",
+    "length\np50",
     "\np95",
     "\nmax",
     "bits/\ntoken",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, BinaryIO, Protocol
 
@@ -167,7 +168,9 @@ class FsspecFilesystem:
             )
         for name in ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "created"):
             if found.get(name):
-                version = f"{name.lower()}:{found[name]}"
+                value = found[name]
+                # Some give a time as a date in one answer and as seconds in another.
+                version = f"{name.lower()}:{value.timestamp() if isinstance(value, datetime) else value}"
                 break
         else:
             version = f"size:{found['size']}"

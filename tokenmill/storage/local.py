@@ -66,11 +66,11 @@ class LocalStorage(Storage):
     def stat(self, path: str) -> Entry | None:
         """Return size and times of a file; None where there is none."""
         target = self._root / checked_path(path)
-        try:
-            with _explained(target):
+        with _explained(target):
+            try:
                 return _entry(path, target.stat())
-        except MissingFileError:
-            return None
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the files below a directory; temporary ones only when asked for by name."""

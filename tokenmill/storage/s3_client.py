@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, TypeVar
 
 from tokenmill.errors import ConfigurationError, MissingExtraError, MissingFileError, StorageError
@@ -102,7 +103,8 @@ def fetch(bucket: str, key: str, start: int, stop: int | None, *, version: str |
         parameters["IfMatch"] = version
 
     def receive() -> bytes:
-        with _send("get_object", parameters)["Body"] as body:
+        # `closing`, as the body's own `with` hands out the stream underneath, whose errors are not botocore's.
+        with closing(_send("get_object", parameters)["Body"]) as body:
             data: bytes = body.read()
         return data
 

@@ -48,7 +48,8 @@ def run(job_path: JobPath, allow_environment_change: AllowChange = False) -> Non
     for name, table in manifest.tables.items():
         console.print(render_text(table.summary, title=f"{job.name}: table {name}, generation {manifest.generation}"))
     console.print(f"Dataset: {job.output}", highlight=False)
-    console.print(f"Look at it:  tokenmill inspect {job.output}    tokenmill head {job.output}    tokenmill verify {job.output}", highlight=False)
+    for command in ("inspect", "head", "verify"):
+        console.print(f"  tokenmill {command} {job.output}", highlight=False)
 
 
 @app.command()

@@ -1,14 +1,15 @@
-"""The flow `tokenize-corpus`: plan, run partition after partition, publish. It holds no logic that a test would want."""
+"""The flow `tokenize-corpus`: plan, run partition after partition, publish. No logic that a test would want."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
-from prefect.states import StateType
 
 from flows.launching import launcher
 from flows.reporting import Reporter, publish_summary, reporting
@@ -67,7 +68,10 @@ def run_partition(job: Job, plan: Plan, partition: Partition, reporter: Reporter
 def publish_plan(job: Job, plan: Plan) -> dict[str, Any]:
     """Merge the statistics and create the manifest."""
     manifest = publish(
-        Storage.open(job.output), plan, max_rejected_fraction=job.limits.max_rejected_fraction, on_progress=get_run_logger().info
+        Storage.open(job.output),
+        plan,
+        max_rejected_fraction=job.limits.max_rejected_fraction,
+        on_progress=get_run_logger().info,
     )
     tables = [render_markdown(table.summary, title=f"Table {name}") for name, table in manifest.tables.items()]
     publish_summary(job.name, "\n".join(tables))
@@ -81,7 +85,7 @@ def wait_while_paused() -> None:
         return
     with get_client(sync_client=True) as client:
         while True:
-            state = client.read_flow_run(run_id).state
+            state = client.read_flow_run(UUID(run_id)).state
             if state is None or state.type not in (StateType.PAUSED, StateType.SCHEDULED):
                 return
             time.sleep(_PAUSE_POLL_SECONDS)
@@ -106,4 +110,3 @@ def tokenize_corpus(job: Job, allow_environment_change: bool = False) -> dict[st
                 wait_while_paused()
             run_partition(job, run.plan, partition, reporter)
     return publish_plan(job, run.plan)
-

@@ -52,8 +52,10 @@ def _run_elsewhere(request: RunRequest, lanes: list[list[Any]]) -> None:
 
 
 def _worker_died(tell: Tell, pid: int, status: int) -> None:
-    how = f"was killed by {signal.Signals(os.WTERMSIG(status)).name}" if os.WIFSIGNALED(status) else (
-        f"ended with status {os.waitstatus_to_exitcode(status)}"
+    how = (
+        f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        if os.WIFSIGNALED(status)
+        else (f"ended with status {os.waitstatus_to_exitcode(status)}")
     )
     error = RunError(
         f"a worker process ({pid}) {how}",

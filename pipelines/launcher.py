@@ -7,6 +7,7 @@ It dies with its owner.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -31,7 +32,7 @@ class Launcher:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
-        self._lines = ours.makefile("rb")
+        self._received = b""
         path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.launcher_main", str(theirs.fileno())],
@@ -60,17 +61,10 @@ class Launcher:
         try:
             self._tell({"run": request.to_json()})
             while not finished:
-                readable, _, _ = select.select([self._socket], [], [], poll_seconds)
-                if not readable:
+                event = self._next_event(poll_seconds)
+                if event is None:
                     yield None
                     continue
-                line = self._lines.readline()
-                if not line:
-                    raise RunError(
-                        f"the launcher process ended ({self._process.wait()})",
-                        fix="run the job again: it goes on from the finished parts",
-                    )
-                event = json.loads(line)
                 if event["event"] == "failed":
                     finished = True
                     raise error_from_json(event["error"])
@@ -82,12 +76,9 @@ class Launcher:
 
     def close(self) -> None:
         """Kill the launcher and whatever it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
-        self._lines.close()
         self._socket.close()
 
     @property
@@ -99,6 +90,29 @@ class Launcher:
     def pid(self) -> int:
         """Process id; also the id of the process group that holds the driver and the workers."""
         return self._process.pid
+
+    def _next_event(self, seconds: float) -> dict[str, Any] | None:
+        """Return the next event, or None where none comes in time; several may have come at once."""
+        while b"\n" not in self._received:
+            readable, _, _ = select.select([self._socket], [], [], seconds)
+            if not readable:
+                return None
+            received = self._receive()
+            if not received:
+                raise RunError(
+                    f"the launcher process ended ({self._process.wait()})",
+                    fix="run the job again: it goes on from the finished parts",
+                )
+            self._received += received
+        line, _, self._received = self._received.partition(b"\n")
+        event: dict[str, Any] = json.loads(line)
+        return event
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(1 << 16)
+        except ConnectionResetError:  # it ended with messages of ours unread
+            return b""
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:

@@ -66,18 +66,14 @@ def _load(config: dict[str, Any], device: str) -> None:
 def _run(owner: _Owner, request: RunRequest) -> None:
     """Fork a driver and wait for it, or for the owner to go away."""
     finished = False
-
-    def tell(event: dict[str, Any]) -> None:
-        owner.tell(event)
-
     pid = os.fork()
     if pid == 0:
-        driver.drive(request, tell)
+        driver.drive(request, owner.tell)
     waiting = os.pidfd_open(pid)
     try:
         while not finished:
-            readable, _, _ = select.select([waiting, owner.socket], [], [])
-            if owner.socket in readable and not owner.socket.recv(1, socket.MSG_PEEK):
+            readable, _, _ = select.select([waiting, owner.socket.fileno()], [], [])
+            if owner.socket.fileno() in readable and not owner.socket.recv(1, socket.MSG_PEEK):
                 os.killpg(0, signal.SIGKILL)  # the owner is gone: so is this process, and everything it forked
             finished = waiting in readable
     finally:

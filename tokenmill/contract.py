@@ -64,7 +64,7 @@ class Encoder(Protocol):
     """A loaded tokenizer: lives in one process, on one device."""
 
     def encode(self, payloads: Sequence[Any]) -> Encoded:
-        """Tokenize a batch (text: `str`s). May raise: the caller then tries items one by one and rejects those that raise."""
+        """Tokenize a batch (text: `str`s). Where it raises, the caller tries items singly and rejects the guilty."""
         ...
 
 
@@ -192,9 +192,7 @@ def resolve(tokenizer: Tokenizer) -> ResolvedTokenizer:
     )
 
 
-def identity(
-    tokenizer: Tokenizer, assets: Mapping[str, Asset], streams: Mapping[str, StreamSpec]
-) -> dict[str, Any]:
+def identity(tokenizer: Tokenizer, assets: Mapping[str, Asset], streams: Mapping[str, StreamSpec]) -> dict[str, Any]:
     """Return what makes a tokenizer itself: id, implementation version, config, streams and asset digests.
 
     Its `digest` is the fingerprint. Runner, limits, uris and the locations of assets enter it nowhere.

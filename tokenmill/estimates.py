@@ -90,8 +90,8 @@ def estimate(storage: Storage, run: PlannedRun, job: Job, *, sample_seconds: flo
     """Tokenize a sample of every source, its splits at equal distances, and scale it up."""
     plan = run.plan
     stored = {source.name: 0 for source in job.sources}
-    for source, size in zip(plan.splits.sources, plan.splits.input_bytes, strict=True):
-        stored[source] += int(size)
+    for name, size in zip(plan.splits.sources, plan.splits.input_bytes, strict=True):
+        stored[name] += int(size)
     samples: dict[str, _Sample] = {}
     tokens: dict[tuple[str, str], int] = {}
     sizes: dict[tuple[str, str], int] = {}
@@ -99,7 +99,9 @@ def estimate(storage: Storage, run: PlannedRun, job: Job, *, sample_seconds: flo
         tables = [table for table in plan.tables if source.name in table.sources]
         encoders = [(table, loaded_encoder(table.tokenizer, table.device)) for table in tables]
         samples[source.name] = _sample(plan, source.name, encoders, sample_seconds / len(job.sources), tokens, sizes)
-    scale = {name: stored[name] / sample.stored_bytes if sample.stored_bytes else 0.0 for name, sample in samples.items()}
+    scale = {
+        name: stored[name] / sample.stored_bytes if sample.stored_bytes else 0.0 for name, sample in samples.items()
+    }
     seen = sum(sample.documents + sample.rejected for sample in samples.values())
     return Estimate(
         generation=plan.generation,
@@ -109,9 +111,7 @@ def estimate(storage: Storage, run: PlannedRun, job: Job, *, sample_seconds: flo
         finished_parts=_finished_parts(storage, plan),
         stored_bytes=sum(stored.values()),
         payload_bytes=round(sum(sample.payload_bytes * scale[name] for name, sample in samples.items())),
-        seconds=round(
-            sum(sample.seconds * scale[name] for name, sample in samples.items()) / job.runner.workers, 1
-        ),
+        seconds=round(sum(sample.seconds * scale[name] for name, sample in samples.items()) / job.runner.workers, 1),
         sampled_bytes=sum(sample.payload_bytes for sample in samples.values()),
         rejected_fraction=sum(sample.rejected for sample in samples.values()) / seen if seen else 0.0,
         tables=tuple(_table_estimate(table, samples, scale, tokens, sizes) for table in plan.tables),
@@ -189,7 +189,7 @@ def render_estimate(found: Estimate) -> Group:
         table.add_row(Text(one.table), Text(one.tokenizer), f"{one.documents:,}", f"{one.tokens:,}", out)
     state = "planned before" if found.resumed else f"new, {found.new_splits:,} splits to do"
     lines = [
-        f"generation {found.generation} ({state}): {found.splits:,} splits, {found.finished_parts:,} parts done already",
+        f"generation {found.generation} ({state}): {found.splits:,} splits, {found.finished_parts:,} parts done",
         f"input: {found.stored_bytes / 1e6:,.1f} MB stored, about {found.payload_bytes / 1e6:,.1f} MB of text; "
         f"about {found.seconds:,.0f} s with the job's workers, start-up left out",
         f"from a sample of {found.sampled_bytes / 1e6:,.1f} MB; {found.rejected_fraction:.2%} of its items rejected",

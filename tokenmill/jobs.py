@@ -167,7 +167,8 @@ def load_job(path: str | Path) -> Job:
 def parse_job(value: Any, *, where: str = "job") -> Job:
     """Validate a job given as plain values (YAML's, or Prefect parameters'); raises JobError as `load_job` does."""
     if not isinstance(value, dict):
-        raise JobError(f"a job is a mapping with name, sources, tables and output; this is {type(value).__name__}", where=where)
+        given = type(value).__name__
+        raise JobError(f"a job is a mapping with name, sources, tables and output; this is {given}", where=where)
     try:
         return Job.model_validate(value)
     except ValidationError as error:
@@ -184,7 +185,8 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path}: is required and missing"
     if problem["type"] == "extra_forbidden":
-        return f"{path}: no such field (given {problem['input']!r}); allowed here: {', '.join(_allowed(problem['loc']))}"
+        allowed = ", ".join(_allowed(problem["loc"]))
+        return f"{path}: no such field (given {problem['input']!r}); allowed here: {allowed}"
     given = problem.get("input")
     shown = repr(given) if not isinstance(given, (dict, list)) or len(repr(given)) < 80 else type(given).__name__
     return f"{path}: {problem['msg']} (given {shown})"
@@ -193,7 +195,14 @@ def _explain(problem: Any) -> str:
 def _allowed(location: tuple[Any, ...]) -> list[str]:
     """Return the names of the fields beside the last step of an error's location."""
     model: type[BaseModel] = Job
-    nested = {"sources": Source, "tables": Table, "runner": Runner, "limits": Limits, "splitting": Splitting, "fields": Fields}
+    nested: dict[str, type[BaseModel]] = {
+        "sources": Source,
+        "tables": Table,
+        "runner": Runner,
+        "limits": Limits,
+        "splitting": Splitting,
+        "fields": Fields,
+    }
     for step in location[:-1]:
         if isinstance(step, str) and step in nested:
             model = nested[step]

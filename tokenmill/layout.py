@@ -1,11 +1,11 @@
 """Names of everything in a dataset, relative to its root, so that a dataset can be copied whole.
 
-    plans/<generation>.json, plans/<generation>-<hash>.splits.arrow
-    <table>/shards/<split>-<part>-<hash>.arrow
-    <table>/receipts/<split>-<part>.<attempt>.json
-    <table>/statistics/<split>-<part>-<hash>.arrow
-    rejects/<table>-<split>-<part>-<hash>.jsonl
-    manifests/<generation>.json, manifests/<generation>-<table>-<hash>.{shards,statistics}.arrow
+- plans/<generation>.json, plans/<generation>-<hash>.splits.arrow
+- <table>/shards/<split>-<part>-<hash>.arrow
+- <table>/receipts/<split>-<part>.<attempt>.json
+- <table>/statistics/<split>-<part>-<hash>.arrow
+- rejects/<table>-<split>-<part>-<hash>.jsonl
+- manifests/<generation>.json, manifests/<generation>-<table>-<hash>.{shards,statistics}.arrow
 """
 
 from __future__ import annotations

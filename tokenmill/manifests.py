@@ -181,7 +181,7 @@ def read_manifest(storage: Storage, generation: int | None = None) -> Manifest:
             raise DatasetError(
                 "holds an unfinished dataset: a plan, and no manifest yet" if begun else "holds no dataset",
                 where=storage.uri,
-                fix="run the job again to finish it" if begun else "check the uri: a dataset has a directory 'manifests'",
+                fix="run the job again to finish it" if begun else "check the uri: a dataset has a folder 'manifests'",
             )
     path = layout.manifest(generation)
     value = unseal(storage.read(path), path)

@@ -84,6 +84,7 @@ def process_split(
             kept += len(receipts)
             if missing:
                 if reading is None or reading.cursor != cursor:
+                    stack.close()  # what is open stands before parts that were found intact
                     reading = stack.enter_context(_Reading(work, cursor))
                 new = work.make_part(reading, part, cursor, missing)
                 made += len(new)
@@ -198,14 +199,12 @@ class _SplitWork:
         receipt = latest.receipt
         if receipt is None or receipt.start != start or receipt.fingerprint != table.tokenizer.fingerprint:
             return None
-        local = self.storage.local_path(".") is not None
+        local = self.storage.local_path(layout.plan(self.plan.generation)) is not None
         if all(file_intact(self.storage, file, rehash=local) for file in receipt.files):
             return receipt
         return None
 
-    def make_part(
-        self, reading: _Reading, part: int, start: Cursor, tables: Sequence[PlannedTable]
-    ) -> list[Receipt]:
+    def make_part(self, reading: _Reading, part: int, start: Cursor, tables: Sequence[PlannedTable]) -> list[Receipt]:
         """Tokenize and publish one part for the tables that lack it."""
         started = time.perf_counter()
         builders = [_PartBuilder(self, table, part) for table in tables]
@@ -272,9 +271,7 @@ class _PartBuilder:
             metadata = {name: [values[i] for i in indices] for name, values in metadata.items()}
         self._ordinals.append(ordinals)
         self._documents.append(documents)
-        self._positions.append(
-            np.zeros(len(ordinals), np.int32) if positions is None else positions.astype(np.int32)
-        )
+        self._positions.append(np.zeros(len(ordinals), np.int32) if positions is None else positions.astype(np.int32))
         self._keys += keys
         for name, values in self._metadata.items():
             values.extend(metadata.get(name) or [None] * len(ordinals))
@@ -373,8 +370,10 @@ class _PartBuilder:
             "lost_items": reject.lost_items,
             "lost_bytes": reject.lost_bytes,
             "replay": shlex.join(
-                ["tokenmill", "replay", ".", "--table", self._table.name]
-                + ["--split", str(work.number), "--ordinal", str(reject.ordinal)]
+                [
+                    *("tokenmill", "replay", ".", "--table", self._table.name),
+                    *("--split", str(work.number), "--ordinal", str(reject.ordinal)),
+                ]
             ),
         }
         return (json.dumps(value, ensure_ascii=True) + "\n").encode()

@@ -15,8 +15,17 @@ from tokenmill.contract import ResolvedTokenizer, resolve
 from tokenmill.encoders import actual_device
 from tokenmill.environment import describe_environment, environment_difference
 from tokenmill.errors import ChangedError, JobError
-from tokenmill.jobs import Job, Source, Table
-from tokenmill.plans import Plan, SplitTable, newest_generation, planned_table, read_plan, write_plan
+from tokenmill.jobs import Job, Source
+from tokenmill.plans import (
+    Plan,
+    PlannedTable,
+    SplitTable,
+    metadata_columns,
+    newest_generation,
+    planned_table,
+    read_plan,
+    write_plan,
+)
 from tokenmill.registry import parse_tokenizer
 from tokenmill.sources.planning import plan_source
 from tokenmill.sources.splits import InputFile, Split
@@ -74,30 +83,35 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
     newest = newest_generation(storage, "plans")
     if newest is None:
         splits = [split for source in found for split in _splits(source, source.files, job)]
-        plan = Plan(1, job, {source.source.name: source.root for source in found}, tables, environment, SplitTable.from_splits(splits))
+        roots = {source.source.name: source.root for source in found}
+        plan = Plan(1, job, roots, tables, environment, SplitTable.from_splits(splits))
         return PlannedRun(plan, len(splits), resumed=False, notes=notes)
 
     before = read_plan(storage, newest)
     _check_reading(before.job, job)
     _check_tokenizers(before, tokenizers)
+    _check_columns(before, job, tables)
     if not allow_environment_change:
         _check_environment(before, environment)
     new_files = _new_files(before, found)
-    new_tables = [table.name for table in tables if table.name not in {old.name for old in before.tables}]
-    if not any(new_files.values()) and not new_tables and {t.name: t.sources for t in tables} == {
-        t.name: t.sources for t in before.tables
-    }:
+    roots = {source.source.name: source.root for source in found}
+    if not any(new_files.values()) and roots == before.roots and _places(tables) == _places(before.tables):
         return PlannedRun(before, 0, resumed=True, notes=notes)
     added = [split for source in found for split in _splits(source, new_files[source.source.name], job)]
     plan = Plan(
         generation=newest + 1,
         job=job,
-        roots={source.source.name: source.root for source in found},
+        roots=roots,
         tables=tables,
         environment=environment,
         splits=before.splits.extended(added),
     )
     return PlannedRun(plan, len(added), resumed=False, notes=notes)
+
+
+def _places(tables: Sequence[PlannedTable]) -> dict[str, Any]:
+    """Return what workers are told of tables: sources, devices, and configs (a vocabulary may have been moved)."""
+    return {table.name: (table.sources, table.device, dict(table.tokenizer.config)) for table in tables}
 
 
 def _find(source: Source) -> FoundSource:
@@ -183,6 +197,21 @@ def _check_tokenizers(before: Plan, now: Mapping[str, ResolvedTokenizer]) -> Non
             )
 
 
+def _check_columns(before: Plan, job: Job, tables: Sequence[PlannedTable]) -> None:
+    """Refuse other metadata columns for a table that is there: its old shards do not have them."""
+    now = {table.name: list(metadata_columns(job, table).items()) for table in tables}
+    for table in before.tables:
+        was = list(before.metadata_columns(table).items())
+        given = now.get(table.name, was)
+        if was != given:
+            raise ChangedError(
+                f"the metadata columns of table {table.name!r} were {dict(was)}, are now {dict(given)}",
+                where=job.output,
+                fix="give its sources the same metadata in the same order, give the new source a table of its own, or "
+                "give the job a new output",
+            )
+
+
 def _first_difference(was: Any, now: Any, path: str = "") -> str:
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
@@ -215,7 +244,9 @@ def _new_files(before: Plan, found: Sequence[FoundSource]) -> dict[str, list[Inp
             if path not in now:
                 raise ChangedError("was tokenized into this output and is gone", where=f"{source.root}/{path}", fix=fix)
             if now[path] != file:
-                was, is_now = f"{file.size_bytes} bytes, {file.version}", f"{now[path].size_bytes} bytes, {now[path].version}"
-                raise ChangedError(f"has changed: was {was}; is now {is_now}", where=f"{source.root}/{path}", fix=fix)
+                was, found_now = (f"{one.size_bytes} bytes, {one.version}" for one in (file, now[path]))
+                raise ChangedError(
+                    f"has changed: was {was}; is now {found_now}", where=f"{source.root}/{path}", fix=fix
+                )
         new[name] = [file for file in source.files if file.path not in known]
     return new

@@ -172,16 +172,22 @@ class Plan:
         return [tuple(names) for names in groups.values()]
 
     def metadata_columns(self, table: PlannedTable) -> dict[str, str]:
-        """Return the metadata columns of a table: those of its sources in order; a conflict of types was refused."""
-        columns: dict[str, str] = {}
-        for name in table.sources:
-            columns.update(self.source(name).metadata)
-        return columns
+        """Return the metadata columns of a table (`metadata_columns`)."""
+        return metadata_columns(self.job, table)
 
     def splits_of(self, table: PlannedTable) -> npt.NDArray[np.int64]:
         """Return the numbers of the splits that a table covers, ascending."""
         covered = set(table.sources)
         return np.array([i for i, source in enumerate(self.splits.sources) if source in covered], np.int64)
+
+
+def metadata_columns(job: Job, table: PlannedTable) -> dict[str, str]:
+    """Return the metadata columns of a table: those of its sources in order; a conflict of types was refused."""
+    columns: dict[str, str] = {}
+    for source in job.sources:
+        if source.name in table.sources:
+            columns.update(source.metadata)
+    return columns
 
 
 def write_plan(storage: Storage, plan: Plan) -> bool:

@@ -50,6 +50,7 @@ class ProgressCounter:
     storage: Storage
     plan: Plan
     _seen: set[ReceiptName] = field(default_factory=set)
+    _parts: set[tuple[str, int, int]] = field(default_factory=set)
     _splits: dict[tuple[str, int], _Split] = field(default_factory=dict)
     _documents: int = 0
     _tokens: int = 0
@@ -63,8 +64,10 @@ class ProgressCounter:
         new = sorted(name for name in names if name not in self._seen)
         for name, receipt in zip(new, read_receipts(self.storage, new), strict=True):
             self._seen.add(name)
-            if receipt is None or name.attempt > 0:  # a part made again is counted once
+            place = (name.table, name.split, name.part)
+            if receipt is None or place in self._parts:  # a part made again is counted once
                 continue
+            self._parts.add(place)
             self._documents += receipt.rows
             self._tokens += receipt.tokens
             self._input_bytes += receipt.input_bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,13 +27,14 @@ from tokenmill.receipts import Receipt, list_receipts, newest_names
 from tokenmill.registry import parse_tokenizer
 from tokenmill.sealed import seal
 from tokenmill.sources.items import Cursor
+from tokenmill.statistics.arrow import decode
 from tokenmill.statistics.merge import MergedStatistics
 from tokenmill.statistics.part import PartStatistics
-from tokenmill.statistics.arrow import decode
 from tokenmill.statistics.summary import summarize
 from tokenmill.storage.outputs import Storage
 
 _READERS = 16
+_SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class TableParts:
 
     @property
     def items(self) -> int:
-        """Items seen."""
-        return sum(receipt.items for receipt in self.receipts)
+        """Items: rows, and what was rejected or lost."""
+        return sum(receipt.rows + receipt.rejected for receipt in self.receipts)
 
     @property
     def rejected(self) -> int:
@@ -69,7 +71,7 @@ def read_receipts(storage: Storage, names: Sequence[ReceiptName]) -> Iterator[Re
 
 def complete_parts(storage: Storage, plan: Plan, table: PlannedTable) -> TableParts:
     """Return the receipts of every part of a table; raises RunError naming the first split that is not complete."""
-    names = [name for name in newest_names(list(list_receipts(storage, table.name)))]
+    names = newest_names(list(list_receipts(storage, table.name)))
     by_split: dict[int, list[Receipt | None]] = {}
     for name, receipt in zip(names, read_receipts(storage, names), strict=True):
         by_split.setdefault(name.split, []).append(receipt)
@@ -95,17 +97,30 @@ def _chain(table: PlannedTable, split: int, receipts: Sequence[Receipt | None]) 
     return chain
 
 
-def check_rejected(plan: Plan, parts: Sequence[TableParts], max_rejected_fraction: float) -> None:
-    """Raise RejectedFractionError if a table lost more of its items than the job allows, naming the commonest reason."""
+def check_rejected(storage: Storage, plan: Plan, parts: Sequence[TableParts], max_rejected_fraction: float) -> None:
+    """Raise RejectedFractionError if a table lost more of its items than the job allows, naming the reasons."""
     for table in parts:
-        total = max(table.items, table.rejected)
-        if total and table.rejected / total > max_rejected_fraction:
+        if table.items and table.rejected / table.items > max_rejected_fraction:
+            first = next((receipt.rejects.path for receipt in table.receipts if receipt.rejects), "rejects/")
             raise RejectedFractionError(
-                f"table {table.table.name!r}: {table.rejected} of {total} items were rejected "
-                f"({table.rejected / total:.2%}); the job allows {max_rejected_fraction:.2%}",
+                f"table {table.table.name!r}: {table.rejected} of {table.items} items were rejected "
+                f"({table.rejected / table.items:.2%}; the job allows {max_rejected_fraction:.2%}): "
+                f"{_commonest_reasons(storage, table.receipts)}",
                 where=plan.job.output,
-                fix="read the files in rejects/, mend the input, or raise limits.max_rejected_fraction and run again",
+                fix=f"see which and why in {first} and its like; mend the input and write to a new output, or raise "
+                "limits.max_rejected_fraction and run again",
             )
+
+
+def _commonest_reasons(storage: Storage, receipts: Sequence[Receipt]) -> str:
+    """Return the reasons for which items were rejected, commonest first."""
+    counts: Counter[str] = Counter()
+    with_rejects = [receipt for receipt in receipts if receipt.rejected]
+    for statistics, _ in _statistics_files(storage, with_rejects):
+        counts.update({reason: rejected.items for reason, rejected in statistics.rejected.items()})
+    shown = [f"{reason} {count}" for reason, count in counts.most_common(_SHOWN_REASONS)]
+    rest = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {rest} other reasons" if rest else "")
 
 
 def publish(
@@ -125,7 +140,7 @@ def publish(
     say = on_progress or (lambda _: None)
     say("reading receipts")
     parts = [complete_parts(storage, plan, table) for table in plan.tables]
-    check_rejected(plan, parts, max_rejected_fraction)
+    check_rejected(storage, plan, parts, max_rejected_fraction)
     tables = {}
     for table in parts:
         say(f"merging statistics of {table.table.name}")
@@ -187,7 +202,12 @@ def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestT
         size_bytes=int(np.sum(shards.column("size_bytes"))),
         shards=_put(storage, plan.generation, table.name, layout.manifest_shards, shards.to_bytes(), len(rows)),
         statistics=_put(
-            storage, plan.generation, table.name, layout.manifest_statistics, merged.to_arrow_bytes(), len(parts.receipts)
+            storage,
+            plan.generation,
+            table.name,
+            layout.manifest_statistics,
+            merged.to_arrow_bytes(),
+            len(parts.receipts),
         ),
         rejected=parts.rejected,
         summary=summary,
@@ -204,7 +224,8 @@ def _statistics_files(storage: Storage, receipts: Sequence[Receipt]) -> Iterator
             raise CorruptionError(
                 "does not match the checksum in its receipt", where=file.path, fix="run the job again to make it anew"
             )
-        return PartStatistics.from_arrow_bytes(data, file.path), decode(data, file.path).extra.get("blocks", b"")
+        decoded = decode(data, file.path)
+        return PartStatistics.from_decoded(decoded, file.path), decoded.extra.get("blocks", b"")
 
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(receipts), _READERS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+
 from tokenmill import layout
 from tokenmill.errors import CorruptionError, MissingFileError
 from tokenmill.layout import ReceiptName

@@ -141,7 +141,7 @@ def serialise_shard(header: ShardHeader, rows: ShardRows) -> SerialisedShard:
         pa.array(rows.keys, pa.large_string()),
     ]
     columns += [pa.array(rows.metadata[name], _METADATA_TYPES[kind]) for name, kind in header.metadata.items()]
-    values: dict[int, str] = {}
+    values: dict[int, list[str]] = {}
     for name, spec in header.streams.items():
         stream = rows.streams[name]
         if len(spec.dims) > 1:
@@ -151,7 +151,7 @@ def serialise_shard(header: ShardHeader, rows: ShardRows) -> SerialisedShard:
         np.cumsum(stream.lengths, out=offsets[1:])
         array = pa.array(stream.values)
         if len(stream.values):
-            values[array.buffers()[1].address] = name
+            values.setdefault(array.buffers()[1].address, []).append(name)
         list_type = schema.field(name).type
         columns.append(pa.LargeListArray.from_arrays(pa.array(offsets), array, type=list_type))
     sink = _Pieces()
@@ -164,8 +164,8 @@ def serialise_shard(header: ShardHeader, rows: ShardRows) -> SerialisedShard:
     pieces = []
     for piece in sink.pieces:
         view = memoryview(piece)
-        if isinstance(piece, pa.Buffer) and piece.address in values:
-            value_offsets[values[piece.address]] = offset
+        if isinstance(piece, pa.Buffer) and values.get(piece.address):
+            value_offsets[values[piece.address].pop(0)] = offset
         hasher.update(view)
         pieces.append(view)
         offset += len(view)

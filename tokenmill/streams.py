@@ -114,7 +114,8 @@ class Jagged:
         """Check the batch against its spec; raises SpecError naming the stream and both values."""
         if self.values.ndim != 1 or self.values.dtype != np.dtype(spec.dtype):
             raise SpecError(
-                f"stream {name!r} holds {self.values.dtype} in {self.values.ndim} dimensions; its spec says a flat {spec.dtype}"
+                f"stream {name!r} holds {self.values.dtype} in {self.values.ndim} dimensions; "
+                f"its spec says a flat {spec.dtype}"
             )
         if self.shapes.shape != (rows, len(spec.dims)):
             raise SpecError(

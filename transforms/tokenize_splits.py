@@ -5,6 +5,7 @@ Elements are references, never payloads: reading, tokenizing and publishing happ
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -30,18 +31,20 @@ class SplitReference(NamedTuple):
 class PipelineFailure(Exception):
     """An error of ours on its way through a runner, which hands on nothing but the text of a traceback."""
 
-    _MARK = re.compile(r"<tokenmill-error (\{.*?\})>")
+    # Base64, for a runner may escape the text, cut it into lines, or quote it several times over.
+    _MARK = re.compile(r"<tokenmill-error ([A-Za-z0-9+/=]+)>")
 
     @classmethod
     def of(cls, error: TokenmillError) -> PipelineFailure:
         """Wrap an error so that `find` finds it in any text that quotes it."""
-        return cls(f"<tokenmill-error {json.dumps(error.to_json())}>")
+        packed = base64.b64encode(json.dumps(error.to_json()).encode()).decode()
+        return cls(f"{error} <tokenmill-error {packed}>")
 
     @classmethod
     def find(cls, text: str) -> TokenmillError | None:
         """Return the error in a runner's message, or None."""
         match = cls._MARK.search(text)
-        return None if match is None else error_from_json(json.loads(match[1]))
+        return None if match is None else error_from_json(json.loads(base64.b64decode(match[1])))
 
 
 class TokenizeSplits(beam.PTransform):

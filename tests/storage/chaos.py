@@ -13,12 +13,14 @@ class Relay:
     Attributes:
         lose_answers: So many answers are still to be lost: the server hears the request, the client nothing.
         break_after_bytes: Connections break when they have carried so many bytes of answers; None: never.
+        cut_bodies_after_bytes: Connections break when so many bytes of a PUT's body have passed; None: never.
         broken: Connections broken so far.
     """
 
     def __init__(self, port: int) -> None:
         self.lose_answers = 0
         self.break_after_bytes: int | None = None
+        self.cut_bodies_after_bytes: int | None = None
         self.broken = 0
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -53,11 +55,19 @@ class Relay:
                 self._threads.append(thread)
                 thread.start()
 
-    @staticmethod
-    def _requests(client: socket.socket, server: socket.socket) -> None:
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+        body_bytes = 0
         try:
             while data := client.recv(1 << 16):
-                server.sendall(data)
+                if data.startswith(b"PUT "):  # botocore sends the body apart from the headers
+                    body_bytes = -len(data)
+                body_bytes += len(data)
+                surplus = 0 if self.cut_bodies_after_bytes is None else body_bytes - self.cut_bodies_after_bytes
+                server.sendall(data[: len(data) - max(surplus, 0)])
+                if self.cut_bodies_after_bytes is not None and surplus >= 0:
+                    self.broken += 1
+                    _break(client)
+                    return
         except OSError:
             pass
         finally:

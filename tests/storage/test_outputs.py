@@ -181,9 +181,9 @@ for number in itertools.count():
 """
 
 
-def test_killed_writers_leave_nothing_partial(storage: Storage) -> None:
-    generator = random.Random(7)
-    kills = 20
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_writers_leave_nothing_partial(storage: Storage, kills: int) -> None:
+    generator = random.Random(kills)
     with ThreadPoolExecutor(1) as starter:  # the next one starts while this one writes
         following = starter.submit(_python, _WRITE, storage.uri)
         for kill in range(kills):

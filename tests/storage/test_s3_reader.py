@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tokenmill.storage import s3_reader
+from tokenmill.storage import s3_client, s3_reader
 from tokenmill.storage.outputs import Storage
 
 _DATA = random.Random(0).randbytes(100_000)
@@ -37,13 +37,13 @@ def test_fetches_ahead_in_order_and_little_elsewhere(s3_root: str, monkeypatch: 
     data = random.Random(1).randbytes(50 << 20)
     storage.put("x", [data])
     fetched: list[int] = []
-    fetch = s3_reader.s3_client.fetch
+    fetch = s3_client.fetch
 
     def counting(bucket: str, key: str, start: int, stop: int, *, version: str, where: str) -> bytes:
         fetched.append(stop - start)
         return fetch(bucket, key, start, stop, version=version, where=where)
 
-    monkeypatch.setattr(s3_reader.s3_client, "fetch", counting)
+    monkeypatch.setattr(s3_client, "fetch", counting)
     with storage.open_file("x") as file:
         while file.read(100_000):
             pass

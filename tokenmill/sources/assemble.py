@@ -35,9 +35,7 @@ class ItemAssembler:
         self._source = source
         self._limits = limits
         self._path = path
-        self._converters = {
-            name: (_FROM_TEXT if textual else _FROM_VALUE)[kind] for name, kind in source.metadata.items()
-        }
+        self._converters = {name: _converter(kind, textual=textual) for name, kind in source.metadata.items()}
 
     def batch(
         self,
@@ -55,7 +53,7 @@ class ItemAssembler:
         Args:
             ordinals: `[n]`.
             ends: `[n]`, positions after the items.
-            texts: `[n]`, each a str, or else None, MISSING or a value of a wrong type.
+            texts: `[n]`, each a str, or else None, MISSING, bytes that do not decode, or a value of a wrong type.
             ids: `[n]` in the same manner; None where the path is the key.
             metadata: Column name → `[n]` raw values.
             locate: Gives the locator of item i (index in this batch), for rejects.
@@ -114,6 +112,8 @@ class ItemAssembler:
             problems[index] = (reasons.MISSING_FIELD, f"there is no {name!r}")
         elif text is None:
             problems[index] = (reasons.NULL_TEXT, f"{name!r} is null")
+        elif isinstance(text, bytes):
+            problems[index] = (reasons.INVALID_UTF8, f"{name!r} does not decode: {reasons.quote(text)}")
         else:
             problems[index] = (
                 reasons.WRONG_TYPE,
@@ -132,7 +132,10 @@ class ItemAssembler:
             if value is MISSING or value is None:
                 missing = "null" if value is None else "absent"
                 problem = (reasons.MISSING_FIELD, f"the id {self._source.fields.id!r} is {missing}")
-            elif isinstance(value, (bool, list, dict)) or not isinstance(value, (str, int, float)):
+            elif isinstance(value, bytes):
+                shown = f"the id {self._source.fields.id!r} does not decode: {reasons.quote(value)}"
+                problem = (reasons.INVALID_UTF8, shown)
+            elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 shown = f"the id {self._source.fields.id!r} is {type(value).__name__}: {reasons.quote(value)}"
                 problem = (reasons.WRONG_TYPE, shown)
             else:
@@ -149,6 +152,11 @@ class ItemAssembler:
         converted: list[Any] = []
         for index, value in enumerate(values):
             if value is None or value is MISSING:
+                converted.append(None)
+                continue
+            if isinstance(value, bytes):
+                shown = f"metadata {name!r} does not decode: {reasons.quote(value)}"
+                problems.setdefault(index, (reasons.INVALID_UTF8, shown))
                 converted.append(None)
                 continue
             try:
@@ -189,6 +197,14 @@ def _without(batch: ItemBatch, dropped: dict[int, _Problem]) -> ItemBatch:
         [batch.locators[index] for index in kept] if batch.locators else (),
         batch.rejects,
     )
+
+
+def _converter(kind: MetadataType, *, textual: bool) -> Callable[[Any], Any]:
+    from_value = _FROM_VALUE[kind]
+    if not textual:
+        return from_value
+    from_text = _FROM_TEXT[kind]
+    return lambda value: from_text(value) if type(value) is str else from_value(value)
 
 
 def _to_string(value: Any) -> str:

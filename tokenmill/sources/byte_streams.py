@@ -33,7 +33,8 @@ _CAREFUL_PIECE_BYTES = 4 << 10
 #: The largest zstd window, and the largest lzma dictionary, that is accepted.
 WINDOW_BYTES = 128 << 20
 
-_DAMAGED = (zstd.ZstdError, igzip_lib.error, lzma.LZMAError, EOFError, OSError, ValueError, MemoryError)
+_GzipError: type[Exception] = igzip_lib.error
+_DAMAGED = (zstd.ZstdError, _GzipError, lzma.LZMAError, EOFError, OSError, ValueError, MemoryError)
 
 
 class _Decompressor(Protocol):

@@ -44,7 +44,8 @@ def file_format(source: Source, path: str) -> FileFormat:
     """Tell a file's format and compression.
 
     Raises:
-        InputError: Where the ending is unknown and the source gives no format, or a Parquet file is compressed as a whole.
+        InputError: Where the ending is unknown and the source gives no format, or a Parquet file as a whole is
+            compressed.
     """
     name = path.rpartition("/")[2].lower()
     for short, long in _SHORT_ENDINGS.items():

@@ -25,7 +25,7 @@ from tokenmill.sources.line_scan import LineBlock, LongLine, scan_lines
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 #: All of JSON's types; unlike Any this keeps integers of any size exact.
-_JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
+JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 
 class RecordFields:
@@ -45,7 +45,7 @@ class RecordFields:
         members = {member: f"member_{number}" for number, member in enumerate(members)}
         record = msgspec.defstruct(
             "Record",
-            [(attribute, _JsonValue | msgspec.UnsetType, MISSING) for attribute in members.values()],
+            [(attribute, JsonValue | msgspec.UnsetType, MISSING) for attribute in members.values()],
             rename={attribute: member for member, attribute in members.items()},
             gc=False,
         )

@@ -103,8 +103,22 @@ def scan_lines(
         yield LineBlock(b"".join(carry), 0, carried, offset)
 
 
+def lines_of(block: LineBlock | LongLine) -> Iterator[tuple[int, bytes | None, int]]:
+    """Yield each line's start, its bytes without line feed (None: it is too long), and its end, in the file."""
+    if isinstance(block, LongLine):
+        yield block.offset, None, block.stop
+        return
+    data, begin = block.data, block.begin
+    shift = block.offset - begin
+    while begin < block.end:
+        stop = data.find(b"\n", begin, block.end)
+        following = stop + 1 if stop >= 0 else block.end
+        yield begin + shift, data[begin : stop if stop >= 0 else block.end], following + shift
+        begin = following
+
+
 def _owned_end(chunk: bytes, offset: int, begin: int, stop: int | None) -> tuple[bool, int]:
-    """Return whether the last line to read ends in this chunk, and where the chunk's complete lines end (0: nowhere)."""
+    """Return whether the last line to read ends in this chunk, and where its complete lines end (0: nowhere)."""
     if stop is not None and stop - 1 - offset < len(chunk):
         end = chunk.find(b"\n", max(begin, stop - 1 - offset)) + 1
         if end:

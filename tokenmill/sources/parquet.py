@@ -242,7 +242,7 @@ class _RowReader:
 
 
 def _batch_rows(group: Any) -> int:
-    bytes_a_row = max(group.total_byte_size // max(group.num_rows, 1), 1)
+    bytes_a_row: int = max(group.total_byte_size // max(group.num_rows, 1), 1)
     return max(min(BATCH_BYTES // bytes_a_row, BATCH_ITEMS), 1)
 
 

@@ -15,9 +15,9 @@ from tokenmill.jobs import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import ItemAssembler
 from tokenmill.sources.file_task import FileTask
+from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
-from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
-from tokenmill.sources.line_scan import LineBlock, LongLine, scan_lines
+from tokenmill.sources.line_scan import lines_of, scan_lines
 
 _MARKS = {"utf-8": codecs.BOM_UTF8}
 
@@ -84,97 +84,27 @@ def read_text(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
 
 def read_lines(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
     """Yield the lines of a text file, or of a byte range of it."""
-    pending = _Pending(task, cursor)
+    buffer = ItemBuffer(task, cursor, has_ids=False, textual=True, explicit_locators=task.explicit_locators)
     start = max(task.start, cursor.position)
+    path, limit, encoding = task.file.path, task.limits.max_item_bytes, task.source.encoding
     with task.open() as stream:
-        for block in scan_lines(
-            stream, start, task.stop, task.limits.max_item_bytes, exact=cursor.position > task.start
-        ):
-            if isinstance(block, LongLine):
-                pending.add_long_line(block.offset, block.stop)
-            else:
-                yield from pending.add_block(block)
+        for block in scan_lines(stream, start, task.stop, limit, exact=cursor.position > task.start):
+            for position, line, end in lines_of(block):
+                if buffer.is_full(end - position):
+                    yield buffer.flush()
+                locator = f"{path}:{position}"
+                if line is None or len(line) > limit:
+                    message = f"the line has {end - position} bytes; max_item_bytes is {limit}"
+                    buffer.reject(reasons.ITEM_TOO_LARGE, message, locator=locator, end=end)
+                    continue
+                try:
+                    text = (line if position else strip_mark(line, encoding)).removesuffix(b"\r").decode(encoding)
+                except UnicodeError as error:
+                    message = f"not {encoding}: {str(error)[:200]}: {reasons.quote(line)}"
+                    buffer.reject(reasons.INVALID_UTF8, message, locator=locator, end=end)
+                    continue
+                buffer.add(text, None, {}, locator=locator, end=end, size_bytes=end - position)
         if stream.tear is not None:
-            pending.rejects.append(task.tear_reject(stream.tear, Cursor(pending.ordinal, pending.position)))
-    if pending.texts or pending.rejects:
-        yield pending.flush()
-
-
-class _Pending:
-    """Lines that wait to become a batch."""
-
-    def __init__(self, task: FileTask, cursor: Cursor) -> None:
-        self.ordinal = cursor.ordinal
-        self.position = cursor.position
-        self.texts: list[str] = []
-        self.rejects: list[Reject] = []
-        self._ordinals: list[int] = []
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._bytes = 0
-        self._task = task
-        self._path = task.file.path
-        self._assembler = ItemAssembler(task.source, task.limits, task.file.path)
-
-    def add_block(self, block: LineBlock) -> Iterator[ItemBatch]:
-        """Decode the lines of a block; yields batches as they fill."""
-        encoding = self._task.source.encoding
-        limit = self._task.limits.max_item_bytes
-        position = block.offset
-        lines = block.data[block.begin : block.end].split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        for line in lines:
-            end = min(position + len(line) + 1, block.offset + block.end - block.begin)
-            if self._bytes and (self._bytes + len(line) > BATCH_BYTES or self._waiting >= BATCH_ITEMS):
-                yield self.flush()
-            if len(line) > limit:
-                self.add_long_line(position, end)
-            else:
-                self._add_line(line if position else strip_mark(line, encoding), position, end)
-            self._bytes += len(line) + 1
-            self.position = position = end
-
-    @property
-    def _waiting(self) -> int:
-        return len(self.texts) + len(self.rejects)
-
-    def _add_line(self, line: bytes, start: int, end: int) -> None:
-        try:
-            text = line.removesuffix(b"\r").decode(self._task.source.encoding)
-        except UnicodeError as error:
-            message = f"not {self._task.source.encoding}: {error}: {reasons.quote(line)}"
-            self.rejects.append(
-                Reject(self.ordinal, self._path, f"{self._path}:{start}", reasons.INVALID_UTF8, message)
-            )
-        else:
-            self.texts.append(text)
-            self._ordinals.append(self.ordinal)
-            self._starts.append(start)
-            self._ends.append(end)
-        self.ordinal += 1
-
-    def add_long_line(self, offset: int, stop: int) -> None:
-        """Note a line that is too long."""
-        limit = self._task.limits.max_item_bytes
-        message = f"the line has {stop - offset} bytes; max_item_bytes is {limit}"
-        self.rejects.append(Reject(self.ordinal, self._path, f"{self._path}:{offset}", reasons.ITEM_TOO_LARGE, message))
-        self.ordinal += 1
-        self.position = stop
-
-    def flush(self) -> ItemBatch:
-        """Return what is pending as a batch."""
-        starts = self._starts
-        batch = self._assembler.batch(
-            self._ordinals,
-            self._ends,
-            list(self.texts),
-            None,
-            {name: [None] * len(self.texts) for name in self._task.source.metadata},
-            lambda index: f"{self._path}:{starts[index]}",
-            self.rejects,
-            [f"{self._path}:{start}" for start in starts] if self._task.explicit_locators else (),
-        )
-        self.texts, self._ordinals, self._starts, self._ends, self.rejects = [], [], [], [], []
-        self._bytes = 0
-        return batch
+            buffer.add_reject(task.tear_reject(stream.tear, Cursor(buffer.ordinal, buffer.position)))
+    if buffer:
+        yield buffer.flush()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from tokenmill.jobs import Source
+from tokenmill.sources.delimited import read_header
+from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.formats import FileFormat, file_format
+from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.parquet import Footer, read_footer
+from tokenmill.sources.plain_text import check_encoding
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.storage.inputs import join
 
@@ -16,7 +21,9 @@ SMALL_FILE_BYTES = 256 << 10
 #: A run of small files ends with either, or with `split_bytes`.
 RUN_FILES = 1000
 RUN_BYTES = 32 << 20
-_FOOTER_THREADS = 32
+#: Files that are opened at once to read a footer or a header line, and how far that may run ahead.
+_THREADS = 32
+_AHEAD = 1000
 
 
 def plan_source(source: Source, root: str, files: Sequence[InputFile], split_bytes: int) -> Iterator[Split]:
@@ -35,12 +42,12 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
         InputError: Where a format does not show, a file cannot be opened, or a column is not there.
     """
     formats = [file_format(source, file.path) for file in files]
+    for kind in {kind.format for kind in formats} & {"text", "lines", "csv", "tsv", "tar"}:
+        check_encoding(source, by_line=kind in ("lines", "csv", "tsv"))
     small = min(SMALL_FILE_BYTES, split_bytes)
     run: list[InputFile] = []
     run_bytes = 0
-    footers = _footers(source, root, files, formats)
-    for file, kind in zip(files, formats, strict=True):
-        footer = next(footers) if kind.format == "parquet" else None
+    for file, kind, footer in zip(files, formats, _checked(source, root, files, formats), strict=True):
         if file.size_bytes > small:
             yield from _file_splits(source, file, kind, footer, split_bytes)
             continue
@@ -53,13 +60,33 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
         yield _run_split(source, run, run_bytes)
 
 
-def _footers(
+def _checked(
     source: Source, root: str, files: Sequence[InputFile], formats: Sequence[FileFormat]
 ) -> Iterator[Footer | None]:
-    """Yield the footers of the Parquet files among `files`, read by several threads, in order."""
-    uris = [join(root, file.path) for file, kind in zip(files, formats, strict=True) if kind.format == "parquet"]
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        yield from pool.map(lambda uri: read_footer(source, uri), uris)
+    """Yield for each file the Parquet footer, or None; checks the columns of files that name theirs.
+
+    Several threads read footers and header lines; of other formats nothing is opened.
+    """
+
+    def check(file: InputFile, kind: FileFormat) -> Footer | None:
+        if kind.format == "parquet":
+            return read_footer(source, join(root, file.path))
+        read_header(FileTask(source, root, file, kind, ReadLimits()))
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        pending: deque[Future[Footer | None] | None] = deque()
+        for file, kind in zip(files, formats, strict=True):
+            opened = kind.format in ("parquet", "csv", "tsv")
+            pending.append(pool.submit(check, file, kind) if opened else None)
+            if len(pending) > _AHEAD:
+                yield _result(pending.popleft())
+        while pending:
+            yield _result(pending.popleft())
+
+
+def _result(future: Future[Footer | None] | None) -> Footer | None:
+    return None if future is None else future.result()
 
 
 def _run_split(source: Source, run: list[InputFile], run_bytes: int) -> Split:

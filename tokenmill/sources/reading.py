@@ -1,4 +1,4 @@
-"""Opens a split and reads it from any item on: chooses the format's reader, and strings runs of small files together."""
+"""Opens a split and reads it from any item on, with the reader of each file's format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tokenmill.jobs import Source
+from tokenmill.sources.delimited import read_delimited
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.formats import Format, file_format
 from tokenmill.sources.items import Cursor, ItemBatch
@@ -16,12 +17,24 @@ from tokenmill.sources.parquet import read_parquet
 from tokenmill.sources.plain_text import read_lines, read_text
 from tokenmill.sources.runs import read_run
 from tokenmill.sources.splits import InputFile, Split
+from tokenmill.sources.tar import read_tar
+
+
+def _read_warc(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
+    from tokenmill.sources.warc import read_warc  # fastwarc is in the extra
+
+    return read_warc(task, cursor)
+
 
 _READERS: dict[Format, Callable[[FileTask, Cursor], Iterator[ItemBatch]]] = {
     "jsonl": read_jsonl,
     "parquet": read_parquet,
     "text": read_text,
     "lines": read_lines,
+    "csv": read_delimited,
+    "tsv": read_delimited,
+    "tar": read_tar,
+    "warc": _read_warc,
 }
 
 
@@ -39,8 +52,8 @@ class SplitReader:
         """Yield batches of about 1 MiB or 1024 items; a larger item is a batch of its own.
 
         Args:
-            start: The split's start, or `Cursor(ordinal + 1, end)` of any item that was read: the items from there on are
-                exactly those of an unbroken read.
+            start: The split's start, or `Cursor(ordinal + 1, end)` of any item that was read: the items from there
+                on are exactly those of an unbroken read.
 
         Raises:
             ChangedError: Where a file is not what it was when it was planned.

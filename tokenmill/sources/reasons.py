@@ -21,10 +21,14 @@ INVALID_UTF8 = "invalid_utf8"
 ITEM_TOO_LARGE = "item_too_large"
 #: The id or a metadata value is larger than `limits.max_metadata_bytes`.
 METADATA_TOO_LARGE = "metadata_too_large"
+#: A record of a CSV or TSV file breaks the format's rules (a bare carriage return).
+INVALID_CSV = "invalid_csv"
 #: A row of a CSV or TSV file has more or fewer values than the header has names.
 WRONG_COLUMN_COUNT = "wrong_column_count"
 #: A sample in a tar file has two members with the same extension.
 DUPLICATE_MEMBER = "duplicate_member"
+#: The HTTP response in a WARC record cannot be taken apart.
+INVALID_HTTP = "invalid_http"
 #: A file breaks off, or is damaged from some place on; the items before that place are kept.
 TORN_FILE = "torn_file"
 #: A file is not at all what its format says it is; nothing of it could be read.
@@ -39,8 +43,10 @@ REASONS = (
     INVALID_UTF8,
     ITEM_TOO_LARGE,
     METADATA_TOO_LARGE,
+    INVALID_CSV,
     WRONG_COLUMN_COUNT,
     DUPLICATE_MEMBER,
+    INVALID_HTTP,
     TORN_FILE,
     UNREADABLE_FILE,
 )

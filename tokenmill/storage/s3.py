@@ -6,6 +6,8 @@ aborted. `create` is a PUT that the server refuses where the name is taken (If-N
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,9 +83,7 @@ class S3Storage(Storage):
         """Create an object exclusively."""
         where = self._where(path)
         try:
-            s3_client.call(
-                "put_object", where=where, Bucket=self._bucket, Key=self._key(path), Body=data, IfNoneMatch="*"
-            )
+            _send("put_object", data, where, Bucket=self._bucket, Key=self._key(path), IfNoneMatch="*")
         except s3_client.ConditionFailedError as error:
             # An earlier attempt may have succeeded though its answer was lost: then what is there is ours.
             return error.attempts > 1 and self.read(path) == data
@@ -95,8 +95,7 @@ class S3Storage(Storage):
         size = sum(view.nbytes for view in views)
         where = self._where(path)
         if size <= MULTIPART_BYTES:
-            body = b"".join(views)
-            s3_client.call("put_object", where=where, Bucket=self._bucket, Key=self._key(path), Body=body)
+            _send("put_object", b"".join(views), where, Bucket=self._bucket, Key=self._key(path))
         else:
             self._put_parts(path, views, size)
         entry = self.stat(path)
@@ -175,9 +174,9 @@ class S3Storage(Storage):
         try:
             etags = self._send_parts(
                 _joined(views, max(_PART_BYTES, -(-size // _MOST_PARTS))),
-                lambda number, body: s3_client.call(
-                    "upload_part", where=where, **target, UploadId=upload_id, PartNumber=number, Body=body
-                )["ETag"],
+                lambda number, body: _send("upload_part", body, where, **target, UploadId=upload_id, PartNumber=number)[
+                    "ETag"
+                ],
             )
             parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
             # Where a first answer is lost, some servers tell the second time that the upload is gone. The size of the
@@ -271,6 +270,15 @@ class S3Filesystem:
         bucket, _, key = path.partition("/")
         found = _head(bucket, key, f"s3://{path}")
         return open_object(bucket, key, found["ContentLength"], found["ETag"], f"s3://{path}")
+
+
+def _send(operation: str, body: bytes, where: str, **parameters: Any) -> dict[str, Any]:
+    """Send a body with its digest.
+
+    Without one, SeaweedFS publishes an empty object where the client goes away between the headers and the body.
+    """
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return s3_client.call(operation, where=where, Body=body, ContentMD5=md5, **parameters)
 
 
 def _head(bucket: str, key: str, where: str) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _client(process: int, environment: tuple[str | None, ...]) -> Any:
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=32,
         tcp_keepalive=True,
-        # Requests are signed with their body's hash already; trailing checksums are what older servers stumble over.
+        # `s3` sends Content-MD5, which every server knows; trailing checksums are what many stumble over.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -1,0 +1,346 @@
+"""Reading a published dataset: `tokenmill.open(uri)["text"][0].streams["ids"]`.
+
+Local shards are mapped: arrays are read-only views of the page cache. From object storage only the blocks that a row
+lies in are fetched. What a shard says of its rows (keys, offsets, metadata) is always checked against the block
+checksums in the manifest when the shard is opened, and so is every fetched byte. Values of local shards are not,
+unless the dataset is opened with `check=True`; `tokenmill verify` checks everything.
+
+Datasets, tables and rows are immutable, may be used from several threads, and pickle as uri and generation.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill.contract import Decoder, ResolvedTokenizer
+from tokenmill.errors import AssetError, CorruptionError, DatasetError, MissingFileError
+from tokenmill.layout import parse_generation
+from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest, read_shard_table
+from tokenmill.registry import parse_tokenizer
+from tokenmill.shard_files import OpenShard, open_bytes
+from tokenmill.storage.outputs import Storage
+from tokenmill.streams import StreamSpec
+
+#: What opened shards may hold of memory, all tables of a dataset together: about a thousand mapped ones, or this many
+#: bytes fetched.
+CACHE_BYTES = 256 << 20
+#: Values fetched ahead where a table is read in order.
+_AHEAD_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item's tokens.
+
+    Attributes:
+        key: The item's key: its id, or the path of its file.
+        ordinal: Its number in its split. (split, ordinal) is the same item in every table.
+        split: Number of its split.
+        document: Number in the split of the document that it is part of.
+        position: Its place in that document.
+        metadata: Carried columns by name.
+        streams: Name → array in the stream's own shape, read-only.
+    """
+
+    key: str
+    ordinal: int
+    split: int
+    document: int
+    position: int
+    metadata: Mapping[str, Any]
+    streams: Mapping[str, npt.NDArray[Any]]
+
+
+def open_dataset(uri: str, *, generation: int | None = None, check: bool = False) -> Dataset:
+    """Open a published dataset; known as `tokenmill.open`.
+
+    Args:
+        uri: A local directory, or `s3://bucket/prefix`.
+        generation: Which generation; default the newest.
+        check: Check the values of local shards, too, against their checksums when they are first read. What comes
+            from object storage is always checked.
+
+    Raises:
+        DatasetError: where nothing, or not this generation, is published.
+        CorruptionError: where the manifest is not what was written.
+        StorageError: where the storage cannot be read.
+    """
+    storage = Storage.open(uri)
+    try:
+        manifest = read_manifest(storage, generation)
+    except MissingFileError as error:
+        published = sorted(filter(None, (parse_generation(entry.path) for entry in storage.list("manifests/"))))
+        raise DatasetError(
+            f"has no generation {generation}; it has {published or 'none'}", where=storage.uri
+        ) from error
+    return Dataset(storage, manifest, check=check)
+
+
+class Dataset:
+    """A published dataset: tables by name.
+
+    Attributes:
+        uri: Its root.
+        manifest: What was published.
+    """
+
+    def __init__(self, storage: Storage, manifest: Manifest, *, check: bool = False) -> None:
+        """Make a dataset of its manifest; `open_dataset` reads one."""
+        self.uri = storage.uri
+        self.manifest = manifest
+        self._check = check
+        cache = _ShardCache(CACHE_BYTES)
+        self._tables = {
+            name: Table(self, storage, table, cache, check=check) for name, table in manifest.tables.items()
+        }
+
+    @property
+    def generation(self) -> int:
+        """Its generation's number."""
+        return self.manifest.generation
+
+    @property
+    def fingerprint(self) -> str:
+        """What it holds: two datasets of one fingerprint have the same tokens."""
+        return self.manifest.fingerprint
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """Name → table."""
+        return dict(self._tables)
+
+    def __getitem__(self, name: str) -> Table:
+        if name not in self._tables:
+            raise DatasetError(f"has no table {name!r}; it has {', '.join(self._tables)}", where=self.uri)
+        return self._tables[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (self.uri, self.generation, self._check))
+
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{name}: {len(table)} rows" for name, table in self._tables.items())
+        return f"<tokenmill dataset {self.uri}, generation {self.generation}; {tables}>"
+
+
+class Table:
+    """One table: a sequence of rows in the order of splits and items.
+
+    Attributes:
+        name: Its name.
+        manifest: What was published of it.
+    """
+
+    def __init__(
+        self, dataset: Dataset, storage: Storage, manifest: ManifestTable, cache: _ShardCache, *, check: bool
+    ) -> None:
+        """Make a table of its manifest; `Dataset` holds them."""
+        self.name = manifest.name
+        self.manifest = manifest
+        self._dataset = dataset
+        self._storage = storage
+        self._cache = cache
+        self._check = check
+
+    @property
+    def tokenizer(self) -> ResolvedTokenizer:
+        """The tokenizer's config, assets and fingerprint."""
+        return self.manifest.tokenizer
+
+    @property
+    def streams(self) -> Mapping[str, StreamSpec]:
+        """The streams of a row."""
+        return self.manifest.streams
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Carried columns and their types."""
+        return self.manifest.metadata
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """The statistics' summary: `overall`, and each source's."""
+        return self.manifest.summary
+
+    @property
+    def fingerprint(self) -> str:
+        """What the table holds: the tokenizer's fingerprint and all shards' checksums."""
+        return self.manifest.fingerprint
+
+    @cached_property
+    def shards(self) -> ShardTable:
+        """The table's shards in reading order."""
+        return read_shard_table(self._storage, self.manifest)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self._row(number) for number in range(*index.indices(len(self)))]
+        number = operator.index(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} of table {self.name!r}, which has {len(self)}")
+        return self._row(number % len(self))
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield all rows in order, one shard after another; one shard at a time is held."""
+        for index in range(len(self.shards)):
+            shard = self._open_shard(index)
+            for first, last in _runs(shard):
+                for stream in shard.streams.values():
+                    stream.require(first, last)
+                for row in range(first, last):
+                    yield _read_row(shard, row)
+
+    def decode(self, row: int | Row) -> Any:
+        """Turn a row, or the row of an index, back into a payload (text: a `str`).
+
+        Raises:
+            DatasetError: where the tokenizer has no decoder.
+            AssetError: where the vocabulary found here is not the one that the table was made with.
+            MissingExtraError: where the tokenizer's library is not installed.
+        """
+        if not isinstance(row, Row):
+            row = self[row]
+        return self._decoder.decode(row.streams)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        tokenizer = parse_tokenizer(self.tokenizer.config, f"table {self.name!r}")
+        here = tokenizer.assets()
+        for name, asset in self.tokenizer.assets.items():
+            if name not in here or here[name].sha256 != asset.sha256:
+                raise AssetError(
+                    f"asset {name!r} found here is not the one that the table was made with "
+                    f"(sha256 {asset.sha256[:16]}…)",
+                    where=here[name].location if name in here else None,
+                    fix="give this machine the vocabulary that the table was made with",
+                )
+        decoder = tokenizer.decoder()
+        if decoder is None:
+            raise DatasetError(
+                f"table {self.name!r} cannot be decoded: tokenizer {self.tokenizer.config['id']!r} has no decoder",
+                where=self._dataset.uri,
+            )
+        return decoder
+
+    def _row(self, number: int) -> Row:
+        index = int(np.searchsorted(self.shards.row_ends, number, side="right"))
+        place = (self.name, index)
+        shard = self._cache.get(place, lambda: self._open_shard(index))
+        row = _read_row(shard, number - int(self.shards.row_ends[index]) + len(shard))
+        self._cache.charge(place, shard)
+        return row
+
+    def _open_shard(self, index: int) -> OpenShard:
+        shards = self.shards
+        data = open_bytes(
+            self._storage,
+            shards.path(index),
+            int(shards.column("size_bytes")[index]),
+            shards.blocks(index),
+            check_values=self._check,
+        )
+        shard = OpenShard(data, {name: int(shards.column(f"value_offset.{name}")[index]) for name in self.streams})
+        if shard.header.fingerprint != self.tokenizer.fingerprint or len(shard) != shards.column("rows")[index]:
+            raise CorruptionError(
+                "is another shard than the manifest lists: its tokenizer or its number of rows differs",
+                where=data.where,
+                fix="`tokenmill verify` lists all damage",
+            )
+        return shard
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (operator.getitem, (self._dataset, self.name))
+
+    def __repr__(self) -> str:
+        return (
+            f"<table {self.name!r} of {self._dataset.uri}: {len(self)} rows, tokenizer {self.tokenizer.config['id']}>"
+        )
+
+
+def _reopen(uri: str, generation: int, check: bool) -> Dataset:
+    return open_dataset(uri, generation=generation, check=check)
+
+
+def _read_row(shard: OpenShard, row: int) -> Row:
+    return Row(
+        shard.key(row),
+        int(shard.ordinals[row]),
+        shard.header.split,
+        int(shard.documents[row]),
+        int(shard.positions[row]),
+        shard.metadata(row),
+        {name: stream.row(row) for name, stream in shard.streams.items()},
+    )
+
+
+def _runs(shard: OpenShard) -> Iterator[tuple[int, int]]:
+    """Cut a shard's rows into runs whose values are worth one fetch."""
+    offsets = [(stream.offsets, stream.values.itemsize) for stream in shard.streams.values()]
+    first = 0
+    while first < len(shard):
+        last = min(
+            int(np.searchsorted(values, int(values[first]) + _AHEAD_BYTES // width, side="right"))
+            for values, width in offsets
+        )
+        last = min(max(last - 1, first + 1), len(shard))
+        yield first, last
+        first = last
+
+
+class _ShardCache:
+    """The shards that are open, least recently used first; they go when what they hold exceeds a budget."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._shards: OrderedDict[tuple[str, int], tuple[OpenShard, int]] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def get(self, place: tuple[str, int], open_shard: Callable[[], OpenShard]) -> OpenShard:
+        """Return an open shard, opening it where it is not; two threads may open one at once, and one is kept."""
+        with self._lock:
+            if place in self._shards:
+                self._shards.move_to_end(place)
+                return self._shards[place][0]
+        opened = open_shard()
+        with self._lock:
+            return self._shards.setdefault(place, (opened, 0))[0]
+
+    def charge(self, place: tuple[str, int], shard: OpenShard) -> None:
+        """Take note of what a shard holds by now, and let go of others where that is too much."""
+        held = shard.data.held_bytes
+        with self._lock:
+            known = self._shards.get(place)
+            if known is None or known[0] is not shard or known[1] == held:
+                return
+            self._shards[place] = (shard, held)
+            self._held += held - known[1]
+            while self._held > self._budget and len(self._shards) > 1:
+                _, (_, freed) = self._shards.popitem(last=False)
+                self._held -= freed

@@ -55,7 +55,9 @@ def run_partition(job: Job, plan: Plan, partition: Partition, reporter: Reporter
     reporter.show(counter.update())
     next_look = 0.0
     with launcher(job) as ready:
-        for _ in ready.run(request):
+        for event in ready.run(request):
+            for note in event.get("notes", ()) if event else ():
+                get_run_logger().warning(note)
             if time.monotonic() >= next_look:
                 began = time.monotonic()
                 reporter.show(counter.update())

@@ -16,8 +16,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import graph
-from pipelines.embedded import die_with_parent, run_embedded
+from pipelines.embedded import run_embedded
+from pipelines.lifetimes import die_with_parent
 from pipelines.requests import RunRequest
+from tokenmill.encoders import tokenizer_notes
 from tokenmill.errors import RunError, TokenmillError
 from tokenmill.plans import read_plan
 from tokenmill.storage.outputs import Storage
@@ -26,13 +28,13 @@ from transforms import PipelineFailure
 Tell = Callable[[dict[str, Any]], None]
 
 
-def drive(request: RunRequest, tell: Tell) -> NoReturn:
-    """Run a request to its end and leave the process."""
-    die_with_parent()
+def drive(request: RunRequest, tell: Tell, parent: int) -> NoReturn:
+    """Run a request to its end and leave the process, which ends before if its parent does."""
+    die_with_parent(parent)
     try:
         plan = read_plan(Storage.open(request.output), request.generation)
         lanes = graph.lanes_of(plan, request)
-        tell({"event": "started", "splits": sum(len(lane) for lane in lanes)})
+        tell({"event": "started", "splits": sum(map(len, lanes)), "notes": tokenizer_notes(plan)})
         if lanes and request.runner == "embedded":
             run_embedded(request, lanes, lambda pid, status: _worker_died(tell, pid, status))
         elif lanes:
@@ -52,18 +54,20 @@ def _run_elsewhere(request: RunRequest, lanes: list[list[Any]]) -> None:
 
 
 def _worker_died(tell: Tell, pid: int, status: int) -> None:
-    how = (
-        f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-        if os.WIFSIGNALED(status)
-        else (f"ended with status {os.waitstatus_to_exitcode(status)}")
-    )
     error = RunError(
-        f"a worker process ({pid}) {how}",
+        f"a worker process ({pid}) {how_it_ended(status)}",
         fix="run the job again: it goes on from the finished parts. A worker killed by SIGKILL may have run out of "
         "memory: fewer workers or a smaller splitting.part_bytes help",
     )
     tell({"event": "failed", "error": error.to_json()})
     _leave(1)
+
+
+def how_it_ended(status: int) -> str:
+    """Say in words what a status of `os.waitpid` means."""
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"
 
 
 def _leave(status: int) -> NoReturn:

@@ -8,10 +8,8 @@ once: Beam would wait for it forever.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -28,16 +26,9 @@ from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
 from pipelines import graph
+from pipelines.lifetimes import die_with_parent
 from pipelines.requests import RunRequest
 from transforms import SplitReference
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that forked it ends, however that happens (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ForkedWorkers:
@@ -47,13 +38,14 @@ class ForkedWorkers:
         self.pids: list[int] = []
         self._sockets: list[socket.socket] = []
         self._next = 0
+        parent = os.getpid()
         for _ in range(count):
             ours, theirs = socket.socketpair()
             pid = os.fork()
             if pid == 0:
                 for other in (*self._sockets, ours):
                     other.close()
-                _work(theirs)
+                _work(theirs, parent)
             theirs.close()
             self.pids.append(pid)
             self._sockets.append(ours)
@@ -75,11 +67,11 @@ class ForkedWorkers:
             threading.Thread(target=wait, args=(pid,), name=f"watch-{pid}", daemon=True).start()
 
 
-def _work(control: socket.socket) -> None:
+def _work(control: socket.socket, parent: int) -> None:
     """Be a worker: wait for the address, then run Beam's worker until it is told to stop. Never returns."""
     status = 1
     try:
-        die_with_parent()
+        die_with_parent(parent)
         line = control.makefile("rb").readline()
         if line:
             os.environ.update(json.loads(line))

@@ -27,15 +27,19 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Launcher:
-    """A launcher process; one run at a time. Use as a context manager, or `close` it."""
+    """A launcher process; one run at a time. Use as a context manager, or `close` it.
+
+    Make it in a thread that lives as long as it is needed: the kernel ends it with the thread that made it.
+    """
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._received = b""
+        self._runs = 0
         path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.launcher_main", str(theirs.fileno())],
+            [sys.executable, "-m", "pipelines.launcher_main", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
@@ -50,20 +54,24 @@ class Launcher:
     def run(self, request: RunRequest, *, poll_seconds: float = 0.5) -> Iterator[dict[str, Any] | None]:
         """Run a request; yields its events as they come, and None every `poll_seconds` in between.
 
-        Events: `{"event": "started", "splits": n}`, at the end `{"event": "done"}`. Closing the iterator early kills
-        the run with all its workers.
+        Events: `{"event": "started", "splits": n, "notes": [...]}`, at the end `{"event": "done"}`. Closing the
+        iterator early kills the run with all its workers.
 
         Raises:
             TokenmillError: what ended the run, as the worker raised it.
             RunError: a worker or the launcher died.
         """
         finished = False
+        self._runs += 1
+        number = self._runs
         try:
-            self._tell({"run": request.to_json()})
+            self._tell({"run": request.to_json(), "number": number})
             while not finished:
                 event = self._next_event(poll_seconds)
                 if event is None:
                     yield None
+                    continue
+                if event.pop("number") != number:  # the last words of a run that had failed before
                     continue
                 if event["event"] == "failed":
                     finished = True

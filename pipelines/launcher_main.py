@@ -14,7 +14,12 @@ import signal
 import socket
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
+
+from pipelines.lifetimes import die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[2]))  # before Beam is imported, which takes seconds
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")  # one native thread a worker; before any native library reads it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -53,7 +58,7 @@ def serve(owner: _Owner) -> None:
             for config, device in message["load"]:
                 _load(config, device)
         elif "run" in message:
-            _run(owner, RunRequest.from_json(message["run"]))
+            _run(owner, int(message["number"]), RunRequest.from_json(message["run"]))
 
 
 def _load(config: dict[str, Any], device: str) -> None:
@@ -63,12 +68,17 @@ def _load(config: dict[str, Any], device: str) -> None:
         return  # the run loads it again and reports what is wrong
 
 
-def _run(owner: _Owner, request: RunRequest) -> None:
+def _run(owner: _Owner, number: int, request: RunRequest) -> None:
     """Fork a driver and wait for it, or for the owner to go away."""
     finished = False
+
+    def tell(event: dict[str, Any]) -> None:
+        owner.tell({**event, "number": number})
+
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        driver.drive(request, owner.tell)
+        _drive(request, tell, parent)
     waiting = os.pidfd_open(pid)
     try:
         while not finished:
@@ -79,10 +89,17 @@ def _run(owner: _Owner, request: RunRequest) -> None:
     finally:
         os.close(waiting)
     _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        error = RunError(f"the driver process was killed by {name}", fix="run the job again")
-        owner.tell({"event": "failed", "error": error.to_json()})
+    if status != 0:  # it has said why, unless it was killed; the owner hears the first word of a run only
+        error = RunError(f"the driver process {driver.how_it_ended(status)}", fix="run the job again")
+        tell({"event": "failed", "error": error.to_json()})
+
+
+def _drive(request: RunRequest, tell: driver.Tell, parent: int) -> NoReturn:
+    """Be the driver; whatever happens, the forked process must not go on as a second launcher."""
+    try:
+        driver.drive(request, tell, parent)
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -94,7 +94,7 @@ class Tokenizer(BaseModel):
     those enter no fingerprint.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: ClassVar[str]
     modality: ClassVar[str] = "text"
@@ -131,7 +131,7 @@ class Tokenizer(BaseModel):
         return [str(number) for number in ids]
 
     def notes(self) -> list[str]:
-        """Return what a plan should tell about this config, such as an engine fallback and why."""
+        """Return what operators should know of this config, such as an engine fallback and why. May load the engine."""
         return []
 
 
@@ -148,7 +148,6 @@ class ResolvedTokenizer:
     assets: Mapping[str, Asset]
     streams: Mapping[str, StreamSpec]
     fingerprint: str
-    notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which `from_json` reads back."""
@@ -161,7 +160,6 @@ class ResolvedTokenizer:
             },
             "streams": {name: spec.to_json() for name, spec in self.streams.items()},
             "fingerprint": self.fingerprint,
-            "notes": list(self.notes),
         }
 
     @classmethod
@@ -173,7 +171,6 @@ class ResolvedTokenizer:
             assets={name: Asset(**asset) for name, asset in value["assets"].items()},
             streams={name: StreamSpec.from_json(spec) for name, spec in value["streams"].items()},
             fingerprint=value["fingerprint"],
-            notes=tuple(value.get("notes", ())),
         )
 
 
@@ -188,7 +185,6 @@ def resolve(tokenizer: Tokenizer) -> ResolvedTokenizer:
         assets=assets,
         streams=streams,
         fingerprint=digest(known),
-        notes=tuple(tokenizer.notes()),
     )
 
 

@@ -258,15 +258,19 @@ class Table:
 
     def _open_shard(self, index: int) -> OpenShard:
         shards = self.shards
+
+        def listed(column: str) -> int:
+            return int(shards.table[column][index].as_py())
+
         data = open_bytes(
             self._storage,
             shards.path(index),
-            int(shards.column("size_bytes")[index]),
+            listed("size_bytes"),
             shards.blocks(index),
             check_values=self._check,
         )
-        shard = OpenShard(data, {name: int(shards.column(f"value_offset.{name}")[index]) for name in self.streams})
-        if shard.header.fingerprint != self.tokenizer.fingerprint or len(shard) != shards.column("rows")[index]:
+        shard = OpenShard(data, {name: listed(f"value_offset.{name}") for name in self.streams})
+        if shard.header.fingerprint != self.tokenizer.fingerprint or len(shard) != listed("rows"):
             raise CorruptionError(
                 "is another shard than the manifest lists: its tokenizer or its number of rows differs",
                 where=data.where,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenmill.contract import Encoded, Encoder, Failure, ResolvedTokenizer, empty_streams, resolve
 from tokenmill.errors import AssetError, SpecError, TokenmillError
+from tokenmill.plans import Plan
 from tokenmill.registry import parse_tokenizer
 from tokenmill.streams import Jagged, StreamSpec
 
@@ -46,6 +47,12 @@ def _difference(planned: ResolvedTokenizer, here: ResolvedTokenizer) -> str:
     return "their configurations differ"
 
 
+def tokenizer_notes(plan: Plan) -> list[str]:
+    """Return what operators should know of a plan's tokenizers, such as engine fallbacks; loads the engines."""
+    tables = [(table.name, parse_tokenizer(table.tokenizer.config)) for table in plan.tables]
+    return [f"table {name!r}: {note}" for name, tokenizer in tables for note in tokenizer.notes()]
+
+
 def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Sequence[Any]) -> Encoded:
     """Tokenize a batch and check the result; items that make the encoder raise become failures, the others stay.
 
@@ -60,7 +67,10 @@ def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Se
         if len(payloads) == 1:
             return Encoded(empty_streams(specs), (Failure(0, "tokenizer_failed", _shown(error)),))
         return _join(specs, [encode_batch(encoder, specs, [payload]) for payload in payloads])
-    rows = len(payloads) - len(encoded.failures)
+    failed = [failure.index for failure in encoded.failures]
+    if len(set(failed)) != len(failed) or not set(failed) <= set(range(len(payloads))):
+        raise SpecError(f"the encoder reports failures at {failed} in a batch of {len(payloads)}: twice, or outside it")
+    rows = len(payloads) - len(failed)
     if encoded.streams.keys() != specs.keys():
         raise SpecError(f"the encoder returned streams {sorted(encoded.streams)}; its specs name {sorted(specs)}")
     for name, spec in specs.items():

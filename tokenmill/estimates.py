@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tokenmill.encoders import encode_batch, loaded_encoder
+from tokenmill.encoders import encode_batch, loaded_encoder, tokenizer_notes
 from tokenmill.jobs import Job
 from tokenmill.planning import PlannedRun
 from tokenmill.plans import Plan, PlannedTable, newest_generation
@@ -115,7 +115,7 @@ def estimate(storage: Storage, run: PlannedRun, job: Job, *, sample_seconds: flo
         sampled_bytes=sum(sample.payload_bytes for sample in samples.values()),
         rejected_fraction=sum(sample.rejected for sample in samples.values()) / seen if seen else 0.0,
         tables=tuple(_table_estimate(table, samples, scale, tokens, sizes) for table in plan.tables),
-        notes=run.notes,
+        notes=(*run.notes, *tokenizer_notes(plan)),
     )
 
 

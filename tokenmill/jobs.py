@@ -71,8 +71,8 @@ class Table(_Model):
     """Names of the sources it covers; default all."""
     tokenizer: dict[str, Any]
     """The tokenizer's `id` and its configuration; `tokenmill tokenizers` lists them."""
-    device: Literal["auto", "cpu"] | Annotated[str, Field(pattern=r"^cuda(:\d+)?$")] = "auto"
-    """Where the tokenizer runs."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Where the tokenizer runs: `auto`, `cpu`, `cuda` or `cuda:<number>`."""
 
     @model_validator(mode="after")
     def _has_id(self) -> Table:
@@ -94,6 +94,14 @@ class Runner(_Model):
     partition_bytes: Annotated[ByteSize, Field(ge=1_000_000)] = ByteSize(50_000_000_000)
     """A long plan is run in partitions of about this many input bytes, one Prefect task each."""
 
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Runner:
+        if self.name == "embedded" and self.options:
+            raise ValueError("`options` are for Beam runners given by name; the embedded runner takes none")
+        if self.name != "embedded" and "workers" in self.model_fields_set and self.workers > 1:
+            raise ValueError(f"`workers` is for the embedded runner; {self.name} takes its number from `options`")
+        return self
+
 
 class Limits(_Model):
     """What is refused, and when a run gives up."""
@@ -112,7 +120,7 @@ class Splitting(_Model):
     split_bytes: Annotated[ByteSize, Field(ge=4096)] = ByteSize(256_000_000)
     """Input bytes a split holds at most, where the format can be cut."""
     part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(64_000_000)
-    """Payload bytes after which a part (one shard a table) ends, at an item's boundary."""
+    """Payload bytes, and 64 for each item, after which a part (one shard a table) ends, at an item's boundary."""
 
 
 class Job(_Model):
@@ -149,6 +157,29 @@ class Job(_Model):
         return tuple(s for s in self.sources if not table.sources or s.name in table.sources)
 
 
+#: What pydantic says in Python's terms, in those of a YAML file.
+_MESSAGES = {
+    "byte_size": "should be a number of bytes, or a number with a unit such as 256MB or 1GiB",
+    "byte_size_unit": "should be a number of bytes, or a number with a unit such as 256MB or 1GiB",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping",
+    "too_short": "should have at least one member",
+    "tuple_type": "should be a list",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as SafeLoader does, but for a member that is given twice: of that YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_job(path: str | Path) -> Job:
     """Read a job from a YAML file; raises JobError with every wrong field's path, value and what is allowed."""
     try:
@@ -158,7 +189,7 @@ def load_job(path: str | Path) -> Job:
     except UnicodeDecodeError as error:
         raise JobError(f"the job is not UTF-8 text: {error}", where=str(path)) from error
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         raise JobError(f"not valid YAML: {error}", where=str(path)) from error
     return parse_job(value, where=str(path))
@@ -172,12 +203,18 @@ def parse_job(value: Any, *, where: str = "job") -> Job:
     try:
         return Job.model_validate(value)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors(include_url=False)]
+        problems = error.errors(include_url=False)
+        lines = [_explain(problem) for problem in problems if not _follows_from_another(problem)]
         raise JobError(
             "the job is not valid:\n" + "\n".join(f"  {line}" for line in lines),
             where=where,
             fix="`python -m flows schema` prints what is allowed",
         ) from error
+
+
+def _follows_from_another(problem: Any) -> bool:
+    """Tell whether a list is said to be too short only because pydantic left out its wrong members."""
+    return problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]
 
 
 def _explain(problem: Any) -> str:
@@ -188,8 +225,12 @@ def _explain(problem: Any) -> str:
         allowed = ", ".join(_allowed(problem["loc"]))
         return f"{path}: no such field (given {problem['input']!r}); allowed here: {allowed}"
     given = problem.get("input")
-    shown = repr(given) if not isinstance(given, (dict, list)) or len(repr(given)) < 80 else type(given).__name__
-    return f"{path}: {problem['msg']} (given {shown})"
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{path}: {message}" if isinstance(given, dict) else f"{path}: {message} (given {given!r})"
+    message = _MESSAGES.get(problem["type"], problem["msg"])
+    shown = repr(given)
+    return f"{path}: {message} (given {shown if len(shown) < 80 else type(given).__name__})"
 
 
 def _allowed(location: tuple[Any, ...]) -> list[str]:

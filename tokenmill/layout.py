@@ -33,6 +33,15 @@ class ReceiptName:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ProductName:
+    """Whose part a shard, a statistics file or a file of rejects belongs to."""
+
+    table: str
+    split: int
+    part: int
+
+
 def generation_name(generation: int) -> str:
     """Return a generation's number as file names hold it."""
     return f"{generation:06d}"
@@ -102,6 +111,17 @@ def parse_generation(path: str) -> int | None:
     return None if match is None else int(match["generation"])
 
 
+def parse_product(path: str) -> ProductName | None:
+    """Return whose part a shard's, statistics' or rejects' path belongs to, or None for other paths.
+
+    Such files are kept only where a receipt names them.
+    """
+    match = _PRODUCT.match(path)
+    if match is None:
+        return None
+    return ProductName(match["table"] or match["rejects"], int(match["split"]), int(match["part"]))
+
+
 def is_product(path: str) -> bool:
     """Say whether a path is that of a shard, of statistics or of rejects: what a receipt must name to be kept."""
-    return _PRODUCT.match(path) is not None
+    return parse_product(path) is not None

@@ -1,21 +1,19 @@
 """The part loop: read a split once, tokenize it for several tables, and publish it part by part.
 
 This is the work that a pipeline's workers do; it knows storage, sources, encoders and shards, but no Beam. Parts end
-at an item's boundary after `part_bytes` of payload, the same for all tables, whatever was done before: so that a
+at an item's boundary after `part_bytes` of items, the same for all tables, whatever was done before: so that a
 shard's bytes depend neither on the number of workers nor on where an earlier run broke off.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +26,7 @@ from tokenmill.errors import CorruptionError
 from tokenmill.layout import ReceiptName
 from tokenmill.plans import Plan, PlannedTable
 from tokenmill.receipts import FileReference, Receipt, ShardReference, file_intact, latest_receipt
+from tokenmill.rejects import RejectLines
 from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits
@@ -35,6 +34,10 @@ from tokenmill.sources.reading import open_split
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import Jagged, StreamSpec
+
+
+#: What a row takes beside its payload: it counts towards `part_bytes`, so that tiny documents fill parts too.
+ROW_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class _Reading:
         while room > 0 and self._fill():
             batch = self._waiting
             assert batch is not None
-            filled = np.cumsum(batch.sizes)
+            filled = np.cumsum(batch.sizes + ROW_BYTES)
             count = len(batch)
             if count and filled[-1] >= room:
                 count = int(np.searchsorted(filled, room)) + 1
@@ -207,16 +210,13 @@ class _SplitWork:
     def make_part(self, reading: _Reading, part: int, start: Cursor, tables: Sequence[PlannedTable]) -> list[Receipt]:
         """Tokenize and publish one part for the tables that lack it."""
         started = time.perf_counter()
-        builders = [_PartBuilder(self, table, part) for table in tables]
-        for batch, rejects in reading.part(self.part_bytes):
-            for builder in builders:
-                builder.add(batch, rejects)
-        final = reading.exhausted
-        receipts = []
-        for builder in builders:
-            receipt = builder.publish(start, reading.cursor, final, started)
-            receipts.append(self._claim(receipt))
-        return receipts
+        with ExitStack() as stack:
+            builders = [stack.enter_context(_PartBuilder(self, table, part)) for table in tables]
+            for batch, rejects in reading.part(self.part_bytes):
+                for builder in builders:
+                    builder.add(batch, rejects)
+            final = reading.exhausted
+            return [self._claim(builder.publish(start, reading.cursor, final, started)) for builder in builders]
 
     def _claim(self, receipt: Receipt) -> Receipt:
         """Create the receipt exclusively; where another run was first, its receipt is the one."""
@@ -248,20 +248,26 @@ class _PartBuilder:
         self._keys: list[str] = []
         self._metadata: dict[str, list[Any]] = {name: [] for name in self._columns}
         self._streams = {name: _GrowingStream(spec) for name, spec in self._specs.items()}
-        self._rejects: list[Reject] = []
+        self._rejects = RejectLines(table.name, work.number, work.split.source)
         self._statistics = PartStatistics.start(self._specs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._rejects.close()
 
     def add(self, batch: ItemBatch, rejects: Sequence[Reject]) -> None:
         """Tokenize a batch and keep its rows."""
-        self._reject(rejects)
         if not len(batch):
+            self._reject(rejects)
             return
         encoded = encode_batch(self._encoder, self._specs, batch.payloads)
         ordinals, sizes, keys, metadata = batch.ordinals, batch.sizes, batch.keys, batch.metadata
         documents = batch.documents if batch.documents is not None else ordinals
         positions = batch.document_positions
+        self._reject([*rejects, *(self._failed(batch, f.index, f.reason, f.message) for f in encoded.failures)])
         if encoded.failures:
-            self._reject([self._failed(batch, f.index, f.reason, f.message) for f in encoded.failures])
             kept = np.ones(len(batch), bool)
             kept[[failure.index for failure in encoded.failures]] = False
             indices = np.flatnonzero(kept)
@@ -294,12 +300,11 @@ class _PartBuilder:
         extra = {}
         if len(rows):
             shards, extra["blocks"] = self._publish_shard(rows)
-        statistics = self._put(layout.statistics, self._statistics.to_arrow_bytes(extra))
+        counted = self._statistics.to_arrow_bytes(extra)
+        statistics = self._put(layout.statistics, counted, hashlib.sha256(counted).hexdigest())
         rejects = None
-        if self._rejects:
-            self._rejects.sort(key=lambda reject: reject.ordinal)
-            lines = b"".join(self._reject_line(reject) for reject in self._rejects)
-            rejects = self._put(layout.rejects, lines)
+        if self._rejects.lost_items:
+            rejects = self._put(layout.rejects, self._rejects.content(), self._rejects.sha256)
         return Receipt(
             name=ReceiptName(table.name, work.number, self._part, 0),
             fingerprint=table.tokenizer.fingerprint,
@@ -310,7 +315,7 @@ class _PartBuilder:
             statistics=statistics,
             rejects=rejects,
             items=stop.ordinal - start.ordinal,
-            rejected=sum(reject.lost_items for reject in self._rejects),
+            rejected=self._rejects.lost_items,
             input_bytes=self._statistics.input_bytes,
             environment=describe_environment(actual_device(table.device)),
             seconds=round(time.perf_counter() - started, 3),
@@ -342,41 +347,19 @@ class _PartBuilder:
         )
         return (reference,), shard.blocks.astype("<u4").tobytes()
 
-    def _put(self, name: Callable[[str, int, int, str], str], data: bytes) -> FileReference:
-        sha256 = hashlib.sha256(data).hexdigest()
+    def _put(self, name: Callable[[str, int, int, str], str], data: bytes | memoryview, sha256: str) -> FileReference:
         path = name(self._table.name, self._work.number, self._part, sha256)
         entry = self._work.storage.put(path, [data])
         return FileReference(path, sha256, len(data), _lasting(entry.version))
 
     def _reject(self, rejects: Sequence[Reject]) -> None:
-        self._rejects += rejects
+        self._rejects.add(rejects)
         self._statistics.add_rejects(rejects)
 
     def _failed(self, batch: ItemBatch, index: int, reason: str, message: str) -> Reject:
         ordinal = int(batch.ordinals[index])
         locator = batch.locators[index] if batch.locators else f"{batch.path}#item={ordinal}"
         return Reject(ordinal, batch.keys[index], locator, reason, message)
-
-    def _reject_line(self, reject: Reject) -> bytes:
-        work = self._work
-        value = {
-            "split": work.number,
-            "ordinal": reject.ordinal,
-            "source": work.split.source,
-            "key": reject.key,
-            "locator": reject.locator,
-            "reason": reject.reason,
-            "message": reject.message,
-            "lost_items": reject.lost_items,
-            "lost_bytes": reject.lost_bytes,
-            "replay": shlex.join(
-                [
-                    *("tokenmill", "replay", ".", "--table", self._table.name),
-                    *("--split", str(work.number), "--ordinal", str(reject.ordinal)),
-                ]
-            ),
-        }
-        return (json.dumps(value, ensure_ascii=True) + "\n").encode()
 
 
 def _lasting(version: str | None) -> str | None:

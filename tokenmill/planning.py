@@ -41,13 +41,13 @@ class PlannedRun:
         plan: The plan to run.
         new_splits: Splits that no earlier generation had.
         resumed: Whether the plan was already there, begun or finished by an earlier run.
-        notes: What a reader of the plan should know, such as engine fallbacks.
+        notes: What operators should know of the output.
     """
 
     plan: Plan
     new_splits: int
     resumed: bool
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def make_plan(storage: Storage, job: Job, *, allow_environment_change: bool = Fa
         run = draft_plan(storage, job, allow_environment_change=allow_environment_change)
         if not storage.supports_exclusive_create():
             note = "this storage ignores exclusive creation: do not start two runs at once on this output"
-            run = replace(run, notes=(*run.notes, note))
+            run = replace(run, notes=(note,))
         if run.resumed or write_plan(storage, run.plan):
             return run
         # Another run has planned this generation at the same moment: its plan is the one, if it agrees with the job.
@@ -76,7 +76,6 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
     tokenizers = {table.name: resolve(parse_tokenizer(table.tokenizer)) for table in job.tables}
     _check_tables(job, tokenizers)
     found = [_find(source) for source in job.sources]
-    notes = tuple(f"{name}: {note}" for name, resolved in tokenizers.items() for note in resolved.notes)
     tables = tuple(planned_table(table, job.sources_of(table), tokenizers[table.name]) for table in job.tables)
     environment = {table.name: describe_environment(actual_device(table.device)) for table in tables}
 
@@ -85,7 +84,7 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
         splits = [split for source in found for split in _splits(source, source.files, job)]
         roots = {source.source.name: source.root for source in found}
         plan = Plan(1, job, roots, tables, environment, SplitTable.from_splits(splits))
-        return PlannedRun(plan, len(splits), resumed=False, notes=notes)
+        return PlannedRun(plan, len(splits), resumed=False)
 
     before = read_plan(storage, newest)
     _check_reading(before.job, job)
@@ -96,7 +95,7 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
     new_files = _new_files(before, found)
     roots = {source.source.name: source.root for source in found}
     if not any(new_files.values()) and roots == before.roots and _places(tables) == _places(before.tables):
-        return PlannedRun(before, 0, resumed=True, notes=notes)
+        return PlannedRun(before, 0, resumed=True)
     added = [split for source in found for split in _splits(source, new_files[source.source.name], job)]
     plan = Plan(
         generation=newest + 1,
@@ -106,7 +105,7 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
         environment=environment,
         splits=before.splits.extended(added),
     )
-    return PlannedRun(plan, len(added), resumed=False, notes=notes)
+    return PlannedRun(plan, len(added), resumed=False)
 
 
 def _places(tables: Sequence[PlannedTable]) -> dict[str, Any]:

@@ -154,6 +154,7 @@ def publish(
         plan=layout.plan(plan.generation),
         tokenmill=distribution.version("tokenmill"),
     )
+    storage.flush()  # what the manifest names must outlast a power failure before the manifest exists
     if storage.create(layout.manifest(plan.generation), seal(manifest.to_json())):
         return manifest
     published = read_manifest(storage, plan.generation)

@@ -106,7 +106,8 @@ class Jagged:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Return row `index` in its own shape."""
+        """Return row `index` in its own shape; a negative index counts from the end."""
+        index = range(len(self))[index]
         stop = int(self.lengths[: index + 1].sum())
         return self.values[stop - int(self.lengths[index]) : stop].reshape(self.shapes[index])
 
@@ -124,22 +125,35 @@ class Jagged:
         for axis, size in enumerate(spec.shape):
             if size is not None and rows and not (self.shapes[:, axis] == size).all():
                 raise SpecError(f"stream {name!r}: dimension {spec.dims[axis]!r} must be {size} in every row")
+        if rows and int(self.shapes.min()) < 0:
+            raise SpecError(f"stream {name!r}: a row has a negative size")
         if int(self.lengths.sum()) != len(self.values):
             raise SpecError(f"stream {name!r}: shapes hold {int(self.lengths.sum())} values, {len(self.values)} came")
         if spec.vocabulary_size is not None and len(self.values):
-            largest = int(self.values.max())
-            if largest >= spec.vocabulary_size or (self.values.dtype.kind == "i" and int(self.values.min()) < 0):
-                raise SpecError(f"stream {name!r} holds id {largest}; its vocabulary has {spec.vocabulary_size} ids")
+            ends = [int(self.values.max())]
+            if self.values.dtype.kind == "i":
+                ends.append(int(self.values.min()))
+            for end in ends:
+                if not 0 <= end < spec.vocabulary_size:
+                    raise SpecError(f"stream {name!r} holds id {end}; its vocabulary has {spec.vocabulary_size} ids")
 
 
 def checked_cast(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    """Cast integers to `dtype`; raises SpecError where a value does not fit. Float casts are left to numpy."""
+    """Cast to `dtype`; raises SpecError where a value does not fit. Between floats, rounding is all that may happen."""
     target = np.dtype(dtype)
-    if values.dtype == target:
-        return values
-    if target.kind in "iu" and len(values):
+    if values.dtype == target or not len(values):
+        return values.astype(target, copy=False)
+    if target.kind in "iu":
+        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
+            raise SpecError(f"values of {values.dtype} that are not whole numbers do not fit {dtype}")
         limits = np.iinfo(target)
         low, high = int(values.min()), int(values.max())
         if low < limits.min or high > limits.max:
             raise SpecError(f"values {low} … {high} do not fit {dtype} ({limits.min} … {limits.max})")
-    return values.astype(target)
+        return values.astype(target)
+    with np.errstate(over="ignore"):
+        cast = values.astype(target)
+    if (np.isinf(cast) & np.isfinite(values)).any():
+        limit = np.finfo(target).max
+        raise SpecError(f"values {values.min()} … {values.max()} do not fit {dtype} ({-limit} … {limit})")
+    return cast

@@ -17,7 +17,7 @@ import zstandard
 
 from tokenmill.jobs import Job, parse_job
 
-_WORDS = (
+_WORDS = (  # noqa: SIM905 - reads better than forty quoted words
     "the of and to crash part shard receipt split резюме часть 字 令牌 語料 كلمة जानकारी νερό façade größer naïve "
     "function return 0x1f 😀 — … tokens are numbers and numbers are kept"
 ).split()

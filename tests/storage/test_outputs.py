@@ -24,6 +24,7 @@ def storage(any_root: str) -> Storage:
 def test_opening_touches_nothing(storage: Storage) -> None:
     assert list(storage.list()) == []
     assert list(storage.list("no/such/directory")) == []
+    storage.flush()
     assert storage.stat("nothing") is None
     assert not storage.stale_temporaries(timedelta(0))
     assert not storage.stale_uploads(timedelta(0))
@@ -40,6 +41,7 @@ def test_put_read_list_delete(storage: Storage) -> None:
     assert list(storage.list("table/shards")) == [entry]
     assert list(storage.list("table/shards/")) == [entry]
     assert sorted(found.path for found in storage.list()) == ["table/shards/one.arrow", "table/shards2/two", "three"]
+    storage.flush()
     storage.delete(["table/shards/one.arrow", "three", "never/was"])
     assert [found.path for found in storage.list()] == ["table/shards2/two"]
 

@@ -8,7 +8,6 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from infra.s3_server import S3Server
 from tests.storage.chaos import Relay
 from tokenmill.errors import ConfigurationError, StorageError
 from tokenmill.storage import s3, s3_client
+from tokenmill.storage.inputs import expand
 from tokenmill.storage.outputs import Storage
 
 
@@ -60,13 +60,24 @@ def test_putting_copies_only_a_part_buffer(s3_root: str) -> None:
     assert peak < 64 << 20
 
 
-def test_many_objects_are_listed_and_deleted_in_pages(s3_root: str) -> None:
+def test_many_objects_are_listed_and_deleted_in_pages(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = s3_client._send
+    pages: list[str] = []
+
+    def small_pages(operation: str, parameters: dict[str, object]) -> dict[str, object]:
+        pages.append(operation)
+        return send(operation, {**parameters, "MaxKeys": 10} if operation == "list_objects_v2" else parameters)
+
+    monkeypatch.setattr(s3_client, "_send", small_pages)
+    monkeypatch.setattr(s3, "_DELETIONS_PER_REQUEST", 10)
     storage = Storage.open(s3_root)
-    paths = {f"many/{number:04}" for number in range(1203)}
-    with ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(lambda path: storage.create(path, b"x"), paths))
+    paths = {f"many/{number:04}" for number in range(35)}
+    for path in paths:
+        storage.create(path, b"x")
     assert {entry.path for entry in storage.list("many")} == paths
+    assert [f"many/{file.path}" for file in expand([f"{s3_root}/many"]).files] == sorted(paths)
     storage.delete(paths)
+    assert (pages.count("list_objects_v2"), pages.count("delete_objects")) == (8, 4)
     assert list(storage.list()) == []
 
 

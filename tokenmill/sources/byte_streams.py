@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, Self
 
 from isal import igzip_lib
 
-from tokenmill.errors import ChangedError
+from tokenmill.errors import ChangedError, StorageError
 from tokenmill.sources.formats import Compression
 from tokenmill.sources.limits import CHUNK_BYTES
 from tokenmill.sources.splits import InputFile
@@ -33,7 +33,7 @@ _CAREFUL_PIECE_BYTES = 4 << 10
 #: The largest zstd window, and the largest lzma dictionary, that is accepted.
 WINDOW_BYTES = 128 << 20
 
-_GzipError: type[Exception] = igzip_lib.error
+_GzipError: Any = igzip_lib.error
 _DAMAGED = (zstd.ZstdError, _GzipError, lzma.LZMAError, EOFError, OSError, ValueError, MemoryError)
 
 
@@ -129,7 +129,10 @@ class ByteStream:
     def _read_stored(self, limit: int) -> bytes:
         """Read bytes as stored, never past the size that the file had when it was planned."""
         limit = min(limit, self.size_bytes - self._stored_position)
-        data = self._file.read(limit)
+        try:
+            data = self._file.read(limit)
+        except OSError as error:
+            raise StorageError(f"cannot be read: {error.strerror or error}", where=self._uri) from error
         if limit and not data:
             raise ChangedError(
                 f"the input file became shorter while it was read: {self._stored_position} bytes of {self.size_bytes}",

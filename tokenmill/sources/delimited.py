@@ -2,7 +2,8 @@
 
 Files are read whole (a line feed in quotes looks like any other), from the start. A quote that is never closed makes
 one `item_too_large` reject of what follows it, up to the quote that closes it. Empty lines are passed over and have no
-ordinal. A byte order mark at the file's start is dropped. Empty values of metadata columns that are no strings are null.
+ordinal. A byte order mark at the file's start is dropped. Empty values of metadata columns that are no strings are
+null.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class _RecordError(Exception):
 class _Lines:
     """Feeds a csv reader with decoded lines, and knows where in the file each record begins and ends.
 
-    `exhausted` tells that the csv reader asked for more than there is. The csv module takes whole lines and asks for another only inside of quotes; so a record ends where the last line
-    that it asked for ends.
+    The csv module takes whole lines and asks for another only inside of quotes; so a record ends where the last line
+    that it asked for ends, and `exhausted` tells that it asked for more than there is.
     """
 
     def __init__(self, task: FileTask, stream: ByteStream, start: int) -> None:

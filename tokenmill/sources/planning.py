@@ -42,8 +42,9 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
         InputError: Where a format does not show, a file cannot be opened, or a column is not there.
     """
     formats = [file_format(source, file.path) for file in files]
-    for kind in {kind.format for kind in formats} & {"text", "lines", "csv", "tsv", "tar"}:
-        check_encoding(source, by_line=kind in ("lines", "csv", "tsv"))
+    names = {kind.format for kind in formats}
+    if names & {"text", "lines", "csv", "tsv", "tar"}:
+        check_encoding(source, by_line=bool(names & {"lines", "csv", "tsv"}))
     small = min(SMALL_FILE_BYTES, split_bytes)
     run: list[InputFile] = []
     run_bytes = 0

@@ -112,8 +112,8 @@ def _members(stream: ByteStream) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
         return
     headers = _HeaderFile(stream)
     archive = tarfile.TarFile(fileobj=headers, mode="r", errors="surrogateescape")  # type: ignore[arg-type]
-    while (member := archive.next()) is not None:
-        archive.members.clear()  # it keeps every header otherwise
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
         found = _NAME.match(member.name)
         if member.isreg() and not member.issparse() and found and not _BOOKKEEPING.match(member.name):
             yield found.group(1), found.group(2).lower(), member

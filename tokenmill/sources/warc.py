@@ -1,19 +1,21 @@
 """WARC and WET: a text record an item.
 
-Items are `conversion` records (WET) and `resource` records of type text/plain, and `response` records whose HTTP payload
-is text/plain, decoded in the character set that it names, else UTF-8. All other records are passed over and have no
-ordinal: extracting text from HTML is not a reader's business. The default id is WARC-Record-ID; `fields.id` and metadata
-columns name WARC headers (`WARC-Target-URI`); `fields.text` has no meaning here.
+Items are `conversion` records (WET) and `resource` records of type text/plain, and `response` records whose HTTP
+payload is text/plain, decoded in the character set that it names, else UTF-8. All other records are passed over and
+have no ordinal: extracting text from HTML is not a reader's business. The default id is WARC-Record-ID; `fields.id` and
+metadata columns name WARC headers (`WARC-Target-URI`); `fields.text` has no meaning here.
+
+Records are told apart here, so that positions, limits and tears are exact; fastwarc takes headers and HTTP apart.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import HeaderMap, WarcRecord
 
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import MISSING
@@ -23,152 +25,181 @@ from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.limits import CHUNK_BYTES
 
-_TEXT = "text/plain"
-#: Of a response this much is read to find out its type.
+_TEXT = b"text/plain"
+#: Of a response this much is read to find out its type; a WARC header that is longer is damage.
 _HEAD_BYTES = 64 << 10
+_VERSION = b"WARC/"
+_HEADER_END = b"\r\n\r\n"
 
 
 class _TornError(Exception):
-    """A record is cut off, or its header lacks what every header has."""
+    """A record is cut off, or what should be a header is none (`foreign`)."""
+
+    def __init__(self, message: str, *, foreign: bool = False) -> None:
+        super().__init__(message)
+        self.foreign = foreign
 
 
-@dataclass(slots=True)
-class _Found:
-    """A text record that was read: its text (or bytes that do not decode), or why it is rejected."""
+class _Records:
+    """Walks from record to record.
 
-    key: Any
-    metadata: dict[str, Any]
-    locator: str
-    text: Any = ""
-    size_bytes: int = 0
-    problem: tuple[str, str] | None = None
+    Attributes:
+        start: Where the current record starts, in the decompressed file.
+        length: Size of its body in bytes.
+        at_start: Whether no record was found yet.
+        position: Where reading is.
+    """
 
-
-class _Source:
-    """The stream as fastwarc takes it."""
-
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, position: int) -> None:
+        stream.skip_to(position)
+        self.start = self.position = stream.position
+        self.length = 0
+        self.at_start = position == 0
+        self._body_end = self.position
         self._stream = stream
+        self._buffer = b""
 
-    def read(self, size: int = CHUNK_BYTES) -> bytes:
-        """Return at most `size` bytes."""
-        return self._stream.read(min(size, CHUNK_BYTES))
+    def next_header(self) -> Any | None:
+        """Pass over the rest of the current record; return the next one's headers, None at the file's end.
+
+        Raises _TornError.
+        """
+        while self.position < self._body_end:
+            self.read(min(self._body_end - self.position, _HEAD_BYTES))
+        while not (stripped := self._buffer.lstrip(b"\r\n")):
+            self.position += len(self._buffer)
+            self._buffer = self._stream.read(_HEAD_BYTES)
+            if not self._buffer:
+                return None
+        self.position += len(self._buffer) - len(stripped)
+        self._buffer = stripped
+        while (end := self._buffer.find(_HEADER_END)) < 0:
+            more = self._stream.read(_HEAD_BYTES) if len(self._buffer) < _HEAD_BYTES else b""
+            if not more:
+                foreign = not self._buffer.startswith(_VERSION) and len(self._buffer) > len(_VERSION)
+                raise _TornError("a record's header is cut off or damaged", foreign=foreign)
+            self._buffer += more
+        self.start = self.position
+        headers = HeaderMap()
+        try:
+            headers.parse(io.BytesIO(self.read(end + len(_HEADER_END))))
+        except (OSError, ValueError) as error:
+            raise _TornError(f"a record's header is damaged: {error}") from error
+        length = (headers.get_bytes(b"Content-Length") or b"").strip()
+        if not (headers.status_line_bytes or b"").startswith(_VERSION) or not length.isdigit() or len(length) > 18:
+            raise _TornError("what should be a record's header is none", foreign=True)
+        self.length = int(length)
+        self.at_start = False
+        self._body_end = self.position + self.length
+        return headers
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes; raises _TornError where the file ends before."""
+        pieces = [self._buffer[:size]]
+        missing = size - len(pieces[0])
+        self._buffer = self._buffer[size:]
+        while missing:
+            piece = self._stream.read(min(max(missing, _HEAD_BYTES), CHUNK_BYTES))
+            if not piece:
+                raise _TornError(f"the file ends inside of a record, {missing} bytes too early")
+            pieces.append(piece[:missing])
+            self._buffer = piece[missing:]
+            missing -= len(pieces[-1])
+        self.position += size
+        return b"".join(pieces)
 
 
 def read_warc(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
     """Yield the text records of a WARC or WET file."""
     buffer = ItemBuffer(task, cursor, has_ids=True, textual=True, explicit_locators=True)
-    found: _Found | None = None
-    seen_any = cursor.position > 0
     with task.open() as stream:
-        stream.skip_to(cursor.position)
+        records = _Records(stream, cursor.position)
+        tear: Tear | None = None
         try:
-            records = ArchiveIterator(_Source(stream), parse_http=False, stream_detect=False)
-            for record in records:
-                start = cursor.position + record.stream_pos
-                if found is not None:
-                    if buffer.is_full(found.size_bytes):
-                        yield buffer.flush()
-                    _add(buffer, found, start)
-                found = None  # should the next one be cut off
-                found = _read_record(task, record, start)
-                seen_any = True
-        except (OSError, ValueError, _TornError) as error:
-            tear = stream.tear or Tear(f"damaged: {error}", stream.stored_position, at_start=not seen_any)
-        else:
-            tear = stream.tear
-        if found is not None:
-            _add(buffer, found, stream.position)
-        if tear is not None:
+            while (headers := records.next_header()) is not None:
+                if buffer.is_full(records.length):
+                    yield buffer.flush()
+                _read_record(task, buffer, records, headers)
+        except _TornError as error:
+            tear = Tear(str(error), stream.stored_position, at_start=error.foreign and records.at_start)
+        if tear := stream.tear or tear:
             buffer.add_reject(task.tear_reject(tear, Cursor(buffer.ordinal, buffer.position)))
     if buffer:
         yield buffer.flush()
 
 
-def _add(buffer: ItemBuffer, found: _Found, end: int) -> None:
-    if found.problem is not None:
-        key = found.key if isinstance(found.key, str) else None
-        buffer.reject(*found.problem, locator=found.locator, end=end, key=key)
+def _read_record(task: FileTask, buffer: ItemBuffer, records: _Records, headers: Any) -> None:
+    """Add a record to the buffer if it is one of text; raises _TornError where the file ends inside of it."""
+    kind = (headers.get_bytes(b"WARC-Type") or b"").strip().lower()
+    media_type = _media_type(headers.get_bytes(b"Content-Type") or _TEXT)
+    limit = task.limits.max_item_bytes
+    body = b""
+    if kind == b"response" and media_type == b"application/http":
+        body = records.read(min(records.length, _HEAD_BYTES))
+        if _payload_type(body) != _TEXT:
+            return
+    elif kind not in (b"conversion", b"resource") or media_type != _TEXT:
+        return
+    key = _header(headers, task.source.fields.id or "WARC-Record-ID")
+    locator = f"{task.file.path}:{records.start}"
+    end = records.position - len(body) + records.length
+    text: Any = ""
+    problem: tuple[str, str] | None = None
+    if records.length > limit:
+        problem = (reasons.ITEM_TOO_LARGE, f"the record has {records.length} bytes; max_item_bytes is {limit}")
     else:
-        buffer.add(found.text, found.key, found.metadata, locator=found.locator, end=end, size_bytes=found.size_bytes)
+        body += records.read(records.length - len(body))
+        if kind == b"response":
+            text, problem = _payload(body, limit)
+        else:
+            text = _decoded(body, "utf-8")
+    if problem is not None:
+        buffer.reject(*problem, locator=locator, end=end, key=key if isinstance(key, str) else None)
+    else:
+        metadata = {name: _header(headers, name) for name in task.source.metadata}
+        buffer.add(text, key, metadata, locator=locator, end=end, size_bytes=len(body))
 
 
-def _read_record(task: FileTask, record: Any, start: int) -> _Found | None:
-    """Return a text record, None for any other; raises _TornError where the file ends inside of it."""
-    headers = record.headers
-    if headers.get_bytes("Content-Length") is None or headers.get_bytes("WARC-Type") is None:
-        raise _TornError("a record's header is cut off or damaged")
-    length = record.content_length
-    kind = record.record_type
-    found = _Found(
-        _header(record, task.source.fields.id or "WARC-Record-ID"),
-        {name: _header(record, name) for name in task.source.metadata},
-        f"{task.file.path}:{start}",
-    )
-    media_type = (headers.get_bytes("Content-Type") or _TEXT.encode()).split(b";")[0].strip().lower()
-    read = 0
-    result: _Found | None = None
-    if kind in (WarcRecordType.conversion, WarcRecordType.resource) and media_type == _TEXT.encode():
-        result = found
-        if length <= task.limits.max_item_bytes:
-            body = _read_exactly(record.reader, length)
-            read = found.size_bytes = len(body)
-            found.text = _decoded(body, "utf-8")
-    elif kind == WarcRecordType.response and media_type == b"application/http":
-        body = _read_exactly(record.reader, min(length, _HEAD_BYTES))
-        read = len(body)
-        if _http(body, decode=False)[0] == _TEXT:
-            result = found
-            if length <= task.limits.max_item_bytes:
-                body += _read_exactly(record.reader, length - read)
-                read = found.size_bytes = len(body)
-                if read == length:
-                    _add_payload(task, found, body)
-    if result is not None and length > task.limits.max_item_bytes:
-        message = f"the record has {length} bytes; max_item_bytes is {task.limits.max_item_bytes}"
-        result.problem = (reasons.ITEM_TOO_LARGE, message)
-    while read < length and (skipped := record.reader.consume(min(length - read, CHUNK_BYTES))):
-        read += skipped
-    if read < length:
-        raise _TornError(f"the file ends inside of a record: {read} of its {length} bytes are there")
-    return result
+def _media_type(value: bytes) -> bytes:
+    return value.split(b";")[0].strip().lower()
 
 
-def _header(record: Any, name: str) -> Any:
-    value = record.headers.get_bytes(name)
+def _header(headers: Any, name: str) -> Any:
+    value = headers.get_bytes(name.encode())
     return MISSING if value is None else _decoded(value, "utf-8")
 
 
-def _read_exactly(reader: Any, size: int) -> bytes:
-    pieces = []
-    while size and (piece := reader.read(min(size, CHUNK_BYTES))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def _http(message: bytes, *, decode: bool) -> tuple[str | None, str | None, Any]:
-    """Return media type, character set and payload reader of an HTTP response; raises OSError where it is malformed."""
+def _http_record(message: bytes, *, decode: bool) -> Any:
+    """Return an HTTP response taken apart; raises OSError where it is malformed."""
     record = WarcRecord()
     record.set_bytes_content(message)
     record.is_http = True
     record.parse_http(auto_decode="all" if decode else "none")
-    media_type = record.http_content_type
-    return (media_type.lower() if media_type else None), record.http_charset, record
+    return record
 
 
-def _add_payload(task: FileTask, found: _Found, message: bytes) -> None:
-    limit = task.limits.max_item_bytes
+def _payload_type(beginning: bytes) -> bytes:
     try:
-        _, charset, record = _http(message, decode=True)
-        payload = _read_exactly(record.reader, limit + 1)
+        return _media_type((_http_record(beginning, decode=False).http_content_type or "").encode())
+    except (OSError, ValueError):
+        return b""
+
+
+def _payload(message: bytes, limit: int) -> tuple[Any, tuple[str, str] | None]:
+    """Return the payload of an HTTP response as text (bytes where it does not decode), or why there is none."""
+    try:
+        record = _http_record(message, decode=True)
+        pieces = []
+        room = limit + 1
+        while room and (piece := record.reader.read(room)):
+            pieces.append(piece)
+            room -= len(piece)
+        charset = record.http_charset
     except (OSError, ValueError) as error:
-        found.problem = (reasons.INVALID_HTTP, f"the HTTP response is malformed: {error}"[:500])
-        return
-    if len(payload) > limit:
-        found.problem = (reasons.ITEM_TOO_LARGE, f"the payload decompresses to more than {limit} bytes")
-        return
-    found.text = _decoded(payload, charset or "utf-8")
+        return "", (reasons.INVALID_HTTP, f"the HTTP response is malformed: {error}"[:500])
+    if not room:
+        return "", (reasons.ITEM_TOO_LARGE, f"the payload decompresses to more than {limit} bytes")
+    return _decoded(b"".join(pieces), charset or "utf-8"), None
 
 
 def _decoded(data: bytes, encoding: str) -> str | bytes:

@@ -128,6 +128,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def flush(self) -> None:
+        """Return when what any process has written so far survives a power failure. To be called before publishing."""
+
+    @abstractmethod
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; those that are not there are passed over."""
 

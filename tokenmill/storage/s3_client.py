@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from typing import Any, TypeVar
 
 from tokenmill.errors import ConfigurationError, MissingExtraError, MissingFileError, StorageError
@@ -33,6 +34,7 @@ try:
         SSLError,
     )
     from botocore.parsers import ResponseParserError
+    from botocore.utils import parse_timestamp
 except ImportError as error:
     raise MissingExtraError(f"s3:// needs the package botocore ({error})", fix="pip install 'tokenmill[s3]'") from error
 
@@ -158,12 +160,23 @@ def _client(process: int, environment: tuple[str | None, ...]) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+    session = botocore.session.Session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
     try:
-        return botocore.session.Session().create_client(
+        return session.create_client(
             "s3", config=config, region_name=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         )
     except ValueError as error:
         raise ConfigurationError(str(error), where="AWS_ENDPOINT_URL", fix="write http://host:port") from error
+
+
+def _parse_time(value: Any) -> datetime:
+    """Parse listings' times quickly: botocore's own parser takes half of a listing's time."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # such as the dates in headers
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 def _is_transient(error: Exception) -> bool:

@@ -42,6 +42,7 @@ PATTERNS: Mapping[str, str] = {
     "r50k_base": _R50K_PATTERN,
 }
 
+_O200K_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 _HARMONY_NAMES = {
     "<|startoftext|>": 199998,
     "<|endoftext|>": 199999,
@@ -63,19 +64,24 @@ class WellKnown:
     Attributes:
         file: Name of its rank file in the package `bpe_openai`, in `data/`.
         pattern: Name of its pattern in PATTERNS.
+        sha256: Of the rank file's text, decompressed.
+        rank_count: Number of ranks; they are 0 … rank_count - 1.
         special_tokens: Names and ids.
     """
 
     file: str
     pattern: str
+    sha256: str
+    rank_count: int
     special_tokens: Mapping[str, int] = field(hash=False)
-    rank_count: int = 0
 
 
 VOCABULARIES: Mapping[str, WellKnown] = {
     "cl100k_base": WellKnown(
         "cl100k_base.tiktoken.gz",
         "cl100k_base",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+        100256,
         {
             "<|endoftext|>": 100257,
             "<|fim_prefix|>": 100258,
@@ -83,21 +89,22 @@ VOCABULARIES: Mapping[str, WellKnown] = {
             "<|fim_suffix|>": 100260,
             "<|endofprompt|>": 100276,
         },
-        rank_count=100256,
     ),
     "o200k_base": WellKnown(
         "o200k_base.tiktoken.gz",
         "o200k_base",
+        _O200K_SHA256,
+        199998,
         {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
-        rank_count=199998,
     ),
     "o200k_harmony": WellKnown(
         "o200k_base.tiktoken.gz",
         "o200k_base",
+        _O200K_SHA256,
+        199998,
         _HARMONY_NAMES
         | {f"<|reserved_{number}|>": number for number in (200000, 200001, 200004, 200009, 200010, 200011)}
         | {f"<|reserved_{number}|>": number for number in range(200013, 201088)},
-        rank_count=199998,
     ),
 }
 

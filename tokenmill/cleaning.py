@@ -1,0 +1,302 @@
+"""Cleaning: the files that killed or superseded attempts left behind, and how they are removed without harm.
+
+Garbage are products (shards, statistics, rejects) that no receipt names, columnar files beside plans and manifests
+that no plan or manifest names, temporary files, and multipart uploads that nobody will complete. What any receipt,
+plan or manifest of any generation names is never garbage, nor is anything where that cannot be told: an unreadable
+receipt keeps all products of its part, and an unreadable plan or manifest stops the cleaning.
+
+A run that goes on at the same time may make a file anew that an earlier one left, of the same name and content, and
+only then name it. So nothing young is touched: an hour by default, a day while the newest plan is not published. And
+`remove` looks again at each file's age and its part's receipts just before it deletes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from tokenmill import layout
+from tokenmill.errors import CorruptionError, DatasetError, MissingFileError
+from tokenmill.layout import ProductName, ReceiptName, parse_generation, parse_product
+from tokenmill.manifests import Manifest, read_manifest, read_shard_table
+from tokenmill.plans import newest_generation
+from tokenmill.receipts import Receipt, list_receipts
+from tokenmill.sealed import unseal
+from tokenmill.storage.outputs import Entry, Storage, Upload
+
+#: What is younger is never touched by default: somebody may be about to name it.
+DEFAULT_AGE = timedelta(hours=1)
+#: The same while the newest plan is not published, whatever is asked for: its run may be going on.
+UNPUBLISHED_AGE = timedelta(days=1)
+
+_SIDECAR = re.compile(
+    r"^(?:plans/\d{6,}-[0-9a-f]{16}\.splits|manifests/\d{6,}-[^/]+-[0-9a-f]{16}\.(?:shards|statistics))\.arrow$"
+)
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What can be removed.
+
+    Attributes:
+        older_than: Everything in it is older.
+        orphans: Products that no receipt names.
+        sidecars: Columnar files that no plan or manifest names.
+        temporaries: Temporary files.
+        uploads: Multipart uploads that were never completed.
+        notes: What was left alone, and why.
+    """
+
+    older_than: timedelta
+    orphans: tuple[Entry, ...]
+    sidecars: tuple[Entry, ...]
+    temporaries: tuple[Entry, ...]
+    uploads: tuple[Upload, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[Entry, ...]:
+        """All files in it."""
+        return (*self.orphans, *self.sidecars, *self.temporaries)
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files take; the size of uploads is not known."""
+        return sum(entry.size_bytes for entry in self.files)
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.uploads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        kinds = (("orphan", self.orphans), ("sidecar", self.sidecars), ("temporary", self.temporaries))
+        return {
+            "older_than_seconds": int(self.older_than.total_seconds()),
+            "files": [
+                {"path": e.path, "kind": kind, "size_bytes": e.size_bytes, "modified": e.modified.isoformat()}
+                for kind, entries in kinds
+                for e in entries
+            ],
+            "uploads": [
+                {"path": u.path, "upload_id": u.upload_id, "initiated": u.initiated.isoformat()} for u in self.uploads
+            ],
+            "size_bytes": self.size_bytes,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed: files, their bytes, and uploads; `kept` became young or was named since it was found."""
+
+    files: int
+    size_bytes: int
+    uploads: int
+    kept: int
+
+
+def find_garbage(storage: Storage, older_than: timedelta = DEFAULT_AGE) -> Garbage:
+    """Find what can be removed; removes nothing.
+
+    Costs listings, and the receipts of parts that have more files than one attempt leaves. A part with one receipt
+    and at most one shard and one statistics file, but no rejects, is taken to be what its receipt says.
+
+    Args:
+        storage: The dataset's root.
+        older_than: Leave alone what is younger; at least a day while the newest plan is not published.
+
+    Raises:
+        DatasetError: where there is no plan and no manifest, so that nothing says that this is a dataset.
+        CorruptionError: where a plan or manifest is damaged, so that what it names is not known.
+    """
+    newest_plan, newest_manifest = newest_generation(storage, "plans"), newest_generation(storage, "manifests")
+    if newest_plan is None and newest_manifest is None:
+        raise DatasetError("holds no dataset", where=storage.uri, fix="check the uri")
+    if newest_plan is not None and (newest_manifest is None or newest_manifest < newest_plan):
+        older_than = max(older_than, UNPUBLISHED_AGE)
+    return _Search(storage, older_than).run()
+
+
+def remove(storage: Storage, garbage: Garbage) -> Removed:
+    """Remove what was found, but for files that were written again or came to be named meanwhile."""
+    limit = datetime.now(UTC) - garbage.older_than
+    products = {entry.path: part for entry in garbage.orphans if (part := parse_product(entry.path)) is not None}
+    named = _Named(storage, {table: _attempts(storage, table) for table in {part.table for part in products.values()}})
+    sidecars = _References.read(storage).sidecars if garbage.sidecars else frozenset()
+    removed = size_bytes = 0
+    # One after another: between a file's last check and its deletion lie milliseconds, not the time of a batch.
+    for entry in garbage.files:
+        now = storage.stat(entry.path)
+        if now is None or now.modified > limit or now.version != entry.version or entry.path in sidecars:
+            continue
+        if entry.path in products and named.keeps(entry.path, products[entry.path]):
+            continue
+        storage.delete([entry.path])
+        removed += 1
+        size_bytes += entry.size_bytes
+    for upload in garbage.uploads:
+        storage.abort_upload(upload)
+    return Removed(removed, size_bytes, len(garbage.uploads), len(garbage.files) - removed)
+
+
+def probe(storage: Storage) -> tuple[str, ...]:
+    """Return what a run should tell of its output's storage; writes and deletes a small file where it must try."""
+    if storage.supports_exclusive_create():
+        return ()
+    return (
+        f"{storage.uri}: the server ignores conditional writes (If-None-Match), so that two runs at once on this "
+        "output are not safe; a single run, and resuming it, are",
+    )
+
+
+@dataclass(frozen=True)
+class _References:
+    """What plans and manifests of all generations name."""
+
+    tables: frozenset[str]
+    sidecars: frozenset[str]
+    manifests: tuple[Manifest, ...]
+
+    @classmethod
+    def read(cls, storage: Storage) -> _References:
+        """Read them all; raises CorruptionError where one is damaged."""
+        tables: set[str] = set()
+        sidecars: set[str] = set()
+        for path in _numbered(storage, "plans"):
+            plan = unseal(storage.read(path), path)
+            tables.update(table["name"] for table in plan["tables"])
+            sidecars.add(plan["splits"]["path"])
+        manifests = tuple(read_manifest(storage, parse_generation(path)) for path in _numbered(storage, "manifests"))
+        for manifest in manifests:
+            tables.update(manifest.tables)
+            for table in manifest.tables.values():
+                sidecars.update((table.shards["path"], table.statistics["path"]))
+        return cls(frozenset(tables), frozenset(sidecars), manifests)
+
+    def shards_among(self, storage: Storage, paths: Collection[str]) -> set[str]:
+        """Return those of some paths that manifests list as shards."""
+        import pyarrow.compute as pc  # a tenth of a second, which a run that only probes need not pay
+
+        wanted = pa.array(sorted(paths), pa.string())
+        found: set[str] = set()
+        for manifest in self.manifests if paths else ():
+            for table in manifest.tables.values():
+                listed = read_shard_table(storage, table).table["path"]
+                found.update(listed.filter(pc.is_in(listed, value_set=wanted)).to_pylist())
+        return found
+
+
+class _Search:
+    """One search: what is listed first can only be named by receipts that are listed after it."""
+
+    def __init__(self, storage: Storage, older_than: timedelta) -> None:
+        self._storage = storage
+        self._older_than = older_than
+        self._limit = datetime.now(UTC) - older_than
+        self._notes: list[str] = []
+
+    def run(self) -> Garbage:
+        storage = self._storage
+        sidecars = [*storage.list("plans/"), *storage.list("manifests/")]
+        references = _References.read(storage)
+        rejects = self._products(storage.list("rejects/"))
+        published = {name for manifest in references.manifests for name in manifest.tables}
+        orphans: list[Entry] = []
+        for table in sorted(references.tables):
+            orphans += self._orphans(table, rejects, table in published)
+        listed = references.shards_among(storage, {entry.path for entry in orphans})
+        return Garbage(
+            older_than=self._older_than,
+            orphans=tuple(entry for entry in orphans if entry.path not in listed),
+            sidecars=tuple(
+                entry
+                for entry in sidecars
+                if entry.modified < self._limit and _SIDECAR.match(entry.path) and entry.path not in references.sidecars
+            ),
+            temporaries=tuple(storage.stale_temporaries(self._older_than)),
+            # Uploads are listed by prefix: other datasets, and strangers, may lie below it.
+            uploads=tuple(
+                upload
+                for upload in storage.stale_uploads(self._older_than)
+                if parse_product(upload.path) is not None or _SIDECAR.match(upload.path)
+            ),
+            notes=tuple(self._notes),
+        )
+
+    def _products(self, entries: Iterable[Entry]) -> dict[ProductName, list[Entry]]:
+        """Return the products that are old enough, by part."""
+        found: dict[ProductName, list[Entry]] = {}
+        for entry in entries:
+            if entry.modified < self._limit and (part := parse_product(entry.path)) is not None:
+                found.setdefault(part, []).append(entry)
+        return found
+
+    def _orphans(self, table: str, rejects: Mapping[ProductName, list[Entry]], published: bool) -> list[Entry]:
+        storage = self._storage
+        shards = self._products(storage.list(f"{table}/shards/"))
+        statistics = self._products(storage.list(f"{table}/statistics/"))
+        attempts = _attempts(storage, table)
+        if published and not attempts:
+            self._notes.append(f"table {table!r} has no receipts (a copy without them?): nothing of it is removed")
+            return []
+        named = _Named(storage, {table: attempts})
+        orphans: list[Entry] = []
+        rejecting = {part for part in rejects if part.table == table}
+        for part in sorted(shards.keys() | statistics.keys() | rejecting):
+            made = [shards.get(part, []), statistics.get(part, []), rejects.get(part, [])]
+            plain = len(made[0]) <= 1 and len(made[1]) <= 1 and not made[2] and len(attempts.get(part, ())) == 1
+            if not plain:
+                orphans += [entry for entries in made for entry in entries if not named.keeps(entry.path, part)]
+        self._notes += named.notes
+        return orphans
+
+
+class _Named:
+    """What receipts name, part after part; of a part with a damaged receipt everything is kept."""
+
+    def __init__(self, storage: Storage, attempts: Mapping[str, Mapping[ProductName, set[int]]]) -> None:
+        self._storage = storage
+        self._attempts = attempts
+        self._part: ProductName | None = None
+        self._paths: set[str] | None = None
+        self.notes: list[str] = []
+
+    def keeps(self, path: str, part: ProductName) -> bool:
+        """Say whether a product must stay; asked for the files of one part after another, receipts are read once."""
+        if part != self._part:
+            self._part, self._paths = part, self._read(part)
+        return self._paths is None or path in self._paths
+
+    def _read(self, part: ProductName) -> set[str] | None:
+        """Return what all attempts at a part name: those that were listed, and those made since."""
+        listed = self._attempts[part.table].get(part, set())
+        paths: set[str] = set()
+        attempt = 0
+        while True:
+            path = layout.receipt(ReceiptName(part.table, part.split, part.part, attempt))
+            try:
+                paths.update(file.path for file in Receipt.from_bytes(self._storage.read(path), path).files)
+            except MissingFileError:
+                if attempt > max(listed, default=-1):
+                    return paths
+            except CorruptionError:
+                self.notes.append(f"{path} is damaged: everything of its part is kept")
+                return None
+            attempt += 1
+
+
+def _attempts(storage: Storage, table: str) -> dict[ProductName, set[int]]:
+    """Return the attempts at every part of a table that has a receipt."""
+    found: dict[ProductName, set[int]] = {}
+    for name in list_receipts(storage, table):
+        found.setdefault(ProductName(name.table, name.split, name.part), set()).add(name.attempt)
+    return found
+
+
+def _numbered(storage: Storage, directory: str) -> list[str]:
+    return sorted(entry.path for entry in storage.list(f"{directory}/") if parse_generation(entry.path) is not None)

@@ -1,0 +1,74 @@
+"""What the subcommands share: their common parameters, and how things are written to standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+Uri = Annotated[str, typer.Argument(metavar="URI", help="The dataset: a directory, or s3://bucket/prefix.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON document; numbers that JSON does not have (NaN, infinities) become null."""
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=1)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines of text."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def write_table(table: Any) -> None:
+    """Write a rich table."""
+    from rich.console import Console
+
+    Console(highlight=False).print(table)
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Return text with everything escaped that would not print, or that a terminal would obey; cut to a length."""
+    cut = text if most is None else text[:most]
+    shown = "".join(character if character.isprintable() else _escaped(character) for character in cut)
+    return shown if len(cut) == len(text) else f"{shown}…"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    value = float(count)
+    for unit in _UNITS[:-1]:
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} {_UNITS[-1]}"
+
+
+def fields(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Return lines of names and values, the values aligned."""
+    listed = list(pairs)
+    width = max((len(name) for name, _ in listed), default=0)
+    return [f"{indent}{name:<{width}}  {value}" for name, value in listed]

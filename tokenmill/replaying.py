@@ -1,0 +1,164 @@
+"""Replaying one item: read it as the plan's run did, tokenize it alone, and keep the whole error where that fails."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill.encoders import loaded_encoder
+from tokenmill.errors import DatasetError
+from tokenmill.plans import Plan, newest_generation, read_plan
+from tokenmill.receipts import latest_receipt
+from tokenmill.sources.items import Cursor, ItemBatch, Reject
+from tokenmill.sources.limits import ReadLimits
+from tokenmill.sources.reading import open_split
+from tokenmill.storage.outputs import Storage
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of an item.
+
+    Attributes:
+        split: Number of its split.
+        ordinal: Its number in the split.
+        source: Name of its source.
+        key: Its key.
+        locator: Where it is.
+        size_bytes: Input bytes; None where it could not be read.
+        metadata: Carried columns.
+        payload: What was tokenized; None where it could not be read.
+        streams: Its row, if it has one.
+        reason: Why it has none, as its reject says; None where it has one.
+        message: What exactly was wrong.
+        traceback: Of the tokenizer's own error.
+    """
+
+    split: int
+    ordinal: int
+    source: str
+    key: str
+    locator: str
+    size_bytes: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    payload: Any = None
+    streams: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    reason: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, whole."""
+        return {
+            "split": self.split,
+            "ordinal": self.ordinal,
+            "source": self.source,
+            "key": self.key,
+            "locator": self.locator,
+            "size_bytes": self.size_bytes,
+            "metadata": dict(self.metadata),
+            "payload": self.payload if isinstance(self.payload, str) else None,
+            "streams": {
+                name: {"shape": list(values.shape), "dtype": str(values.dtype), "values": values.tolist()}
+                for name, values in self.streams.items()
+            },
+            "reason": self.reason,
+            "message": self.message,
+            "traceback": self.traceback,
+        }
+
+
+def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
+    """Read exactly one item of the newest plan from its source, and tokenize it for one table.
+
+    Raises:
+        DatasetError: where there is no plan, or it has no such table, split or item.
+        ChangedError: where the input is not what it was.
+        AssetError: where the vocabulary found here is not the planned one.
+    """
+    generation = newest_generation(storage, "plans")
+    if generation is None:
+        raise DatasetError("holds no plan, so that items cannot be read again", where=storage.uri)
+    plan = read_plan(storage, generation)
+    planned = plan.table(table)
+    covered = plan.splits_of(planned)
+    if split not in covered:
+        known = f"splits {covered[0]} … {covered[-1]}" if len(covered) else "no splits"
+        raise DatasetError(f"table {table!r} has no split {split}; it covers {known}", where=storage.uri)
+    found = _read_item(storage, plan, split, ordinal)
+    source = plan.splits[split].source
+    if isinstance(found, Reject):
+        return Replay(split, ordinal, source, found.key, found.locator, reason=found.reason, message=found.message)
+    batch, index = found
+    item: dict[str, Any] = {
+        "split": split,
+        "ordinal": ordinal,
+        "source": source,
+        "key": batch.keys[index],
+        "locator": batch.locators[index] if len(batch.locators) else f"{batch.path}#item={ordinal}",
+        "size_bytes": int(batch.sizes[index]),
+        "metadata": {name: values[index] for name, values in batch.metadata.items()},
+        "payload": batch.payloads[index],
+    }
+    encoder = loaded_encoder(planned.tokenizer, planned.device)
+    try:
+        encoded = encoder.encode([batch.payloads[index]])
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
+        shown = f"{type(error).__name__}: {error}"
+        return Replay(**item, reason="tokenizer_failed", message=shown, traceback=traceback.format_exc())
+    if encoded.failures:
+        failure = encoded.failures[0]
+        return Replay(**item, reason=failure.reason, message=failure.message)
+    for name, spec in planned.tokenizer.streams.items():
+        encoded.streams[name].check(name, spec, 1)
+    return Replay(**item, streams={name: encoded.streams[name][0] for name in planned.tokenizer.streams})
+
+
+def _nearest_cursor(storage: Storage, plan: Plan, split: int, ordinal: int) -> Cursor:
+    """Return where reading must start: at the part that has the item, as far as any table's receipts tell."""
+    best = Cursor()
+    source = plan.splits.sources[split]
+    for table in plan.tables:
+        if source not in table.sources:
+            continue
+        part = 0
+        while True:
+            latest = latest_receipt(storage, table.name, split, part)
+            if latest is None or latest.receipt is None or latest.receipt.start.ordinal > ordinal:
+                break
+            if latest.receipt.start.ordinal >= best.ordinal:
+                best = latest.receipt.start
+            if latest.receipt.final or ordinal < latest.receipt.next.ordinal:
+                return best
+            part += 1
+    return best
+
+
+def _read_item(storage: Storage, plan: Plan, split: int, ordinal: int) -> tuple[ItemBatch, int] | Reject:
+    """Read an item: its batch and index in it, or the reject that stands for it."""
+    start = _nearest_cursor(storage, plan, split, ordinal)
+    planned = plan.splits[split]
+    limits = ReadLimits(int(plan.job.limits.max_item_bytes), int(plan.job.limits.max_metadata_bytes))
+    seen = start.ordinal - 1
+    with open_split(plan.source(planned.source), plan.roots[planned.source], planned, limits) as reader:
+        for batch in reader.batches(start):
+            for reject in batch.rejects:
+                if reject.ordinal == ordinal:
+                    return reject
+                seen = max(seen, reject.ordinal)
+            index = int(np.searchsorted(batch.ordinals, ordinal))
+            if index < len(batch) and batch.ordinals[index] == ordinal:
+                return batch, index
+            if len(batch):
+                seen = max(seen, int(batch.ordinals[-1]))
+            if seen > ordinal:
+                break
+    what = f"its items are 0 … {seen}" if seen < ordinal else "neither as an item nor as a reject"
+    raise DatasetError(f"split {split} has no item {ordinal}; {what}", where=storage.uri)

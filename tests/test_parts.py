@@ -20,7 +20,7 @@ from tokenmill.errors import ChangedError, CorruptionError
 from tokenmill.jobs import parse_job
 from tokenmill.layout import ReceiptName
 from tokenmill.parts import ROW_BYTES, process_split
-from tokenmill.plans import Plan, PlannedTable, SplitTable
+from tokenmill.plans import Plan, PlannedTable, SplitTable, read_plan
 from tokenmill.receipts import Receipt, latest_receipt, list_receipts
 from tokenmill.registry import parse_tokenizer
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
@@ -371,19 +371,17 @@ def test_reject_lines_say_all(tmp_path: Path) -> None:
 
 
 def test_rejects_of_the_tokenizer_lie_in_order_among_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tokenmill.tokenizers.bytes import _BytesEncoder
+    class Unlucky:
+        def encode(self, payloads: Sequence[str]) -> Any:
+            if any(len(payload) == 13 for payload in payloads):
+                raise RuntimeError("unlucky")
+            return good.encode(payloads)
 
-    original = _BytesEncoder.encode
-
-    def encode(encoder: Any, payloads: Sequence[str]) -> Any:
-        if any(len(payload) == 13 for payload in payloads):
-            raise RuntimeError("unlucky")
-        return original(encoder, payloads)
-
-    monkeypatch.setattr(_BytesEncoder, "encode", encode)
+    good = parse_tokenizer({"id": "bytes"}).load()
+    monkeypatch.setattr(parts, "loaded_encoder", lambda *_: Unlucky())
     items = [Item(13), Item(None), Item(5), Item(13), Item(1), Item(None), Item(13)]
     run = Run(str(tmp_path), items)
-    run.process([3])
+    run.process([3], ["text"])
     lines = run.rejects()
     assert [line["ordinal"] for line in lines] == [0, 1, 3, 5, 6]
     assert [line["reason"] for line in lines] == [
@@ -416,13 +414,7 @@ def test_an_input_that_changes_under_a_run_is_refused(tmp_path: Path) -> None:
     run_splits(job)
     storage = Storage.open(job.output)
     storage.delete([layout.receipt(ReceiptName("text", 0, 0, 0))])
-    plan = parts_plan(storage)
+    plan = read_plan(storage, 1)
     write_jsonl(path, [{"id": "a", "text": "other"}])
     with pytest.raises(ChangedError, match=r"a\.jsonl: the input file has changed since it was planned"):
         process_split(storage, plan, 0, ["text"])
-
-
-def parts_plan(storage: Storage) -> Plan:
-    from tokenmill.plans import read_plan
-
-    return read_plan(storage, 1)

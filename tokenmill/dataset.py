@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -196,9 +196,9 @@ class Table:
     def __getitem__(self, index: slice) -> list[Row]: ...
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: SupportsIndex) -> Row: ...
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: SupportsIndex | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self._row(number) for number in range(*index.indices(len(self)))]
         number = operator.index(index)

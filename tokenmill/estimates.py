@@ -129,7 +129,9 @@ def _sample(
 ) -> _Sample:
     """Read the beginnings of splits at equal distances until the time is up."""
     numbers = [number for number, name in enumerate(plan.splits.sources) if name == source]
-    chosen = numbers[:: max(1, len(numbers) // 16)]
+    # Long samples of few splits: readers read ahead, which would count too much against short ones.
+    count = max(1, round(seconds))
+    chosen = [numbers[index * len(numbers) // count] for index in range(min(count, len(numbers)))]
     sample = _Sample()
     limits = ReadLimits(int(plan.job.limits.max_item_bytes), int(plan.job.limits.max_metadata_bytes))
     started = time.perf_counter()

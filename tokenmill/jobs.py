@@ -214,7 +214,7 @@ def parse_job(value: Any, *, where: str = "job") -> Job:
 
 def _follows_from_another(problem: Any) -> bool:
     """Tell whether a list is said to be too short only because pydantic left out its wrong members."""
-    return problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]
+    return problem["type"] == "too_short" and bool(len(problem["input"]) >= problem["ctx"]["min_length"])
 
 
 def _explain(problem: Any) -> str:

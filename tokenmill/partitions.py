@@ -31,7 +31,7 @@ def partitions(plan: Plan, partition_bytes: int) -> list[Partition]:
             filled = 0
     if len(plan.splits) and (not ends or ends[-1] != len(plan.splits)):
         ends.append(len(plan.splits))
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][:-1]
     return [
         Partition(start, stop, number, len(ends))
         for number, (start, stop) in enumerate(zip(starts, ends, strict=True), 1)

@@ -56,7 +56,8 @@ def tokenizer_class(name: str) -> type[Tokenizer]:
         raise missing_extra(error, f"tokenizer {name!r}") from error
     except (ImportError, AttributeError) as error:
         raise TokenizerError(
-            f"tokenizer {name!r} is registered as {entry.value} by {_distribution(entry)}, which does not load: {error}",
+            f"tokenizer {name!r} is registered as {entry.value} by {_distribution(entry)}, which does not load: "
+            f"{error}",
             fix="repair or uninstall that package",
         ) from error
     if not (isinstance(found, type) and issubclass(found, Tokenizer)) or getattr(found, "id", None) != name:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import shlex
 import tempfile
 from collections.abc import Iterable
 from types import TracebackType
@@ -73,7 +72,7 @@ class RejectLines:
         self.close()
 
     def _line(self, reject: Reject) -> bytes:
-        place = ["--table", self._table, "--split", str(self._split), "--ordinal", str(reject.ordinal)]
+        place = f"--table {self._table} --split {self._split} --ordinal {reject.ordinal}"
         value = {
             "split": self._split,
             "ordinal": reject.ordinal,
@@ -84,6 +83,6 @@ class RejectLines:
             "message": reject.message,
             "lost_items": reject.lost_items,
             "lost_bytes": reject.lost_bytes,
-            "replay": shlex.join(["tokenmill", "replay", ".", *place]),
+            "replay": f"tokenmill replay . {place}",
         }
         return (json.dumps(value, ensure_ascii=True) + "\n").encode()

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines import Launcher, RunRequest
 from tokenmill.errors import TokenmillError
 from tokenmill.jobs import Job, parse_job
 from tokenmill.manifests import Manifest
+from tokenmill.parts import process_split
 from tokenmill.planning import make_plan
 from tokenmill.progress import ProgressCounter
 from tokenmill.publication import publish
@@ -47,6 +48,26 @@ def execute(job: Job, launcher: Launcher, workers: int, on_phase: Callable[[str]
     manifest = publish(storage, plan, max_rejected_fraction=job.limits.max_rejected_fraction)
     say("published")
     return manifest
+
+
+def execute_here(job: Job, splits: Sequence[int] | None = None) -> dict[str, int]:
+    """Do the work of a run in this process, without Beam, and publish it unless only some splits are wanted.
+
+    Returns:
+        How many parts were `made` and how many `kept`.
+    """
+    storage = Storage.open(job.output)
+    plan = make_plan(storage, job).plan
+    counts = {"made": 0, "kept": 0}
+    for split in range(len(plan.splits)) if splits is None else splits:
+        source = plan.splits.sources[split]
+        tables = [table.name for table in plan.tables if source in table.sources]
+        report = process_split(storage, plan, split, tables)
+        counts["made"] += report.made
+        counts["kept"] += report.kept
+    if splits is None:
+        publish(storage, plan, max_rejected_fraction=job.limits.max_rejected_fraction)
+    return counts
 
 
 def main() -> None:

@@ -90,17 +90,19 @@ def _launcher(launcher_pid: int) -> psutil.Process | None:
 def _run_and_kill(job: Job, launcher: WarmLauncher, workers: int, victim: Victim, seconds: float) -> str | None:
     """Run a job and kill one of its processes; returns the error's text, None where the run was done before."""
     killer = Killer(launcher.get(), victim, seconds)
-    try:
-        with killer:
+    error: RunError | None = None
+    with killer:
+        try:
             launcher.run(job, workers)
-    except RunError as error:
-        told_at = time.monotonic()
-        assert killer.killed_at is not None, f"nothing was killed, and yet: {error}"
-        assert told_at - killer.killed_at < PROMPT_SECONDS
-        left = [process for process in killer.family if process.pid != launcher.get().pid]
-        assert seconds_until_gone(left) < GONE_SECONDS
-        return str(error)
-    return None
+        except RunError as raised:
+            error = raised
+        ended_at = time.monotonic()
+    if error is None:
+        return None
+    assert killer.killed_at is not None, f"nothing was killed, and yet: {error}"
+    assert ended_at - killer.killed_at < PROMPT_SECONDS
+    assert seconds_until_gone(killer.family) < GONE_SECONDS
+    return str(error)
 
 
 def _duration(job: Job, launcher: WarmLauncher, workers: int) -> float:

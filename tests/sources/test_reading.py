@@ -12,19 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.sources.corpora import CASES, Case, Document, Result, read_source, read_split, small_pieces, write
-from tokenmill.errors import ChangedError, InputError
+from tokenmill.errors import InputError
 from tokenmill.sources import reasons
 from tokenmill.sources.items import Cursor
 from tokenmill.sources.planning import plan_source
-from tokenmill.sources.reading import open_split
-from tokenmill.sources.limits import ReadLimits
 
-_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+_SETTINGS = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 _ID = st.text("abcdefgh<>:-ä", min_size=1, max_size=8)
-_DOCUMENTS = st.lists(
-    st.builds(Document, _TEXT, _ID, st.none() | st.integers(-(1 << 63), (1 << 63) - 1)), max_size=20
-)
+_DOCUMENTS = st.lists(st.builds(Document, _TEXT, _ID, st.none() | st.integers(-(1 << 63), (1 << 63) - 1)), max_size=20)
 
 
 def _allowed(case: Case, documents: list[Document]) -> list[Document]:

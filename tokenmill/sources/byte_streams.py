@@ -19,17 +19,17 @@ from isal import igzip_lib
 from tokenmill.errors import ChangedError, StorageError
 from tokenmill.sources.formats import Compression
 from tokenmill.sources.limits import CHUNK_BYTES
-from tokenmill.sources.splits import InputFile
-from tokenmill.storage.inputs import join, open_input, stat_input
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-#: Stored bytes that are fed to a decompressor at once, and when a damaged place is approached a second time.
+#: Stored bytes that are fed to a decompressor at once, and when a damaged place is approached again.
 _PIECE_BYTES = 256 << 10
 _CAREFUL_PIECE_BYTES = 4 << 10
+#: Decompressed bytes that are asked for at once: on the first approach to a damaged place, on the next …
+_STEPS = (1 << 30, 64 << 10, 1 << 10, 16, 1)
 #: The largest zstd window, and the largest lzma dictionary, that is accepted.
 WINDOW_BYTES = 128 << 20
 
@@ -146,13 +146,15 @@ class ByteStream:
 class DecompressedStream(ByteStream):
     """Sequential reading of a compressed file: any number of members or frames, one after another.
 
-    Where a decompressor finds damage, what it had decompressed in that call is lost; so the file is read a second time
-    up to there, and approached in small steps.
+    Where a decompressor finds damage, what it had decompressed in that call is lost; so the file is read again up to
+    there, and approached in smaller and smaller steps. In the end every byte before the damage was handed out, whatever
+    the sizes that were asked for, so that reading from anywhere stops at the same place.
     """
 
     def __init__(self, file: BinaryIO, size_bytes: int, uri: str, compression: Compression) -> None:
         super().__init__(file, size_bytes, uri)
         self._new = _DECOMPRESSORS[compression]
+        self._approaches = 0
         self._piece_bytes = _PIECE_BYTES
         self._decompressor: _Decompressor | None = None
         self._used = 0
@@ -165,14 +167,13 @@ class DecompressedStream(ByteStream):
     def read(self, limit: int = CHUNK_BYTES) -> bytes:
         """Return at most `limit` bytes, at least one unless the stream has ended or is torn."""
         while self.tear is None:
-            careful = self._piece_bytes == _CAREFUL_PIECE_BYTES
             try:
-                data = self._step(min(limit, 16 * _CAREFUL_PIECE_BYTES) if careful else limit)
+                data = self._step(min(limit, _STEPS[self._approaches]))
             except _DamageError as error:
-                if careful:
-                    self.tear = Tear(f"damaged: {error}", self._used, at_start=self._used == 0)
-                else:
+                if self._approaches + 1 < len(_STEPS):
                     self._approach()
+                else:
+                    self.tear = Tear(f"damaged: {error}", self._used, at_start=self._used == 0)
                 continue
             if data is None:
                 break
@@ -212,32 +213,27 @@ class DecompressedStream(ByteStream):
             raise _DamageError(str(error)) from error
 
     def _approach(self) -> None:
-        """Read again up to where this stream is, and go on in small steps."""
+        """Read again up to where this stream is, and go on in smaller steps."""
         target = self.position
+        steps = self._approaches + 1
+        self._approaches = 0
         self._piece_bytes = _CAREFUL_PIECE_BYTES
         self._decompressor = None
         self._file.seek(0)
         self.position = self._stored_position = self._used = 0
         self.skip_to(target)
+        self._approaches = steps
 
 
-def check_unchanged(root: str, file: InputFile) -> None:
-    """Raise ChangedError where a file is not what it was when it was planned."""
-    uri = join(root, file.path)
-    size_bytes, version = stat_input(uri)
-    if (size_bytes, version) != (file.size_bytes, file.version):
-        raise ChangedError(
-            f"the input file has changed since it was planned: {file.size_bytes} bytes, version {file.version!r} "
-            f"then; {size_bytes} bytes, version {version!r} now",
-            where=uri,
-            fix="put the old file back, or write to a new output",
-        )
+def byte_stream(opened: BinaryIO, size_bytes: int, uri: str, compression: Compression) -> ByteStream:
+    """Return the decompressed bytes of an open file, which the stream closes.
 
-
-def open_stream(root: str, file: InputFile, compression: Compression) -> ByteStream:
-    """Open a file for sequential reading; raises ChangedError, or InputError where it cannot be opened."""
-    check_unchanged(root, file)
-    uri = join(root, file.path)
+    Args:
+        opened: The file, at its start.
+        size_bytes: Its size as stored; nothing behind it is read.
+        uri: Names the file in errors.
+        compression: What is around its bytes.
+    """
     if compression == "none":
-        return ByteStream(open_input(uri), file.size_bytes, uri)
-    return DecompressedStream(open_input(uri), file.size_bytes, uri, compression)
+        return ByteStream(opened, size_bytes, uri)
+    return DecompressedStream(opened, size_bytes, uri, compression)

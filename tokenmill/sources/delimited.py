@@ -23,7 +23,6 @@ from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.line_scan import lines_of, scan_lines
 from tokenmill.sources.plain_text import strip_mark
-from tokenmill.storage.inputs import join
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -115,11 +114,11 @@ def read_header(task: FileTask) -> list[str] | None:
         except (_RecordError, csv.Error) as error:
             raise InputError(
                 f"source {task.source.name!r}: the header line cannot be read: {error.args[-1]}",
-                where=join(task.root, task.file.path),
+                where=task.uri,
                 fix="check the file's `format` and `encoding`",
             ) from error
     if names is not None:
-        _check_columns(task.source, names, join(task.root, task.file.path))
+        _check_columns(task.source, names, task.uri)
     return names
 
 

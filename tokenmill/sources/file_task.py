@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 
+from tokenmill.errors import ChangedError
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.byte_streams import ByteStream, Tear, open_stream
+from tokenmill.sources.byte_streams import ByteStream, Tear, byte_stream
 from tokenmill.sources.formats import FileFormat
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.splits import InputFile
+from tokenmill.storage.inputs import join, open_input, stat_input
+
+
+@dataclass(slots=True)
+class Meter:
+    """How far a file's reader has come: the stream that it reads, or (Parquet) the share of its rows."""
+
+    stream: ByteStream | None = None
+    share_of_rows: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,8 @@ class FileTask:
         start: First byte or row group to read.
         stop: The byte or row group after the last; None: to the end.
         explicit_locators: Whether every item needs its locator written out (in runs of files).
+        meter: How far reading has come.
+        content: The file as stored, where it was fetched beforehand (small remote files).
     """
 
     source: Source
@@ -38,10 +52,46 @@ class FileTask:
     start: int = 0
     stop: int | None = None
     explicit_locators: bool = False
+    meter: Meter = field(default_factory=Meter, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def uri(self) -> str:
+        """Where the file is."""
+        return join(self.root, self.file.path)
+
+    def open_stored(self) -> BinaryIO:
+        """Open the file as stored.
+
+        Raises:
+            ChangedError: Where it is not what it was when it was planned.
+            InputError: Where it cannot be opened.
+        """
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        size_bytes, version = stat_input(self.uri)
+        if (size_bytes, version) != (self.file.size_bytes, self.file.version):
+            raise ChangedError(
+                f"the input file has changed since it was planned: {self.file.size_bytes} bytes, version "
+                f"{self.file.version!r} then; {size_bytes} bytes, version {version!r} now",
+                where=self.uri,
+                fix="put the old file back, or write to a new output",
+            )
+        return open_input(self.uri)
 
     def open(self) -> ByteStream:
-        """Open the file's decompressed bytes; raises ChangedError, or InputError where it cannot be opened."""
-        return open_stream(self.root, self.file, self.format.compression)
+        """Open the file's decompressed bytes; raises as `open_stored` does."""
+        stream = byte_stream(self.open_stored(), self.file.size_bytes, self.uri, self.format.compression)
+        self.meter.stream = stream
+        return stream
+
+    def share_read(self) -> float:
+        """Return the share of the file, or of the range to read, that has been read: 0 … 1, by stored bytes."""
+        stream = self.meter.stream
+        if stream is None:
+            return self.meter.share_of_rows
+        stop = self.file.size_bytes if self.stop is None else self.stop
+        return min(1.0, max(0, stream.stored_position - self.start) / max(stop - self.start, 1))
 
     def tear_reject(self, tear: Tear, cursor: Cursor) -> Reject:
         """Return the reject that stands for what is lost behind a tear; `cursor` is where reading stopped."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.jobs import Source, TextFormat
 
 Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"]
 Compression = Literal["none", "gz", "zst", "xz", "bz2"]
@@ -47,16 +48,11 @@ def file_format(source: Source, path: str) -> FileFormat:
         InputError: Where the ending is unknown and the source gives no format, or a Parquet file as a whole is
             compressed.
     """
-    name = path.rpartition("/")[2].lower()
-    for short, long in _SHORT_ENDINGS.items():
-        if name.endswith(short):
-            name = name[: -len(short)] + long
-    compression: Compression = "none"
-    for ending, kind in COMPRESSION_ENDINGS.items():
-        if name.endswith(ending):
-            compression, name = kind, name[: -len(ending)]
-            break
-    found = source.format if source.format != "auto" else FORMAT_ENDINGS.get(name[max(name.rfind("."), 0) :])
+    name = path[path.rfind("/") + 1 :].lower()
+    ending = name[name.find(".", 1) :] if "." in name[1:] else ""
+    while ending.count(".") > 2:
+        ending = ending[ending.index(".", 1) :]
+    found = _by_ending(source.format, ending)
     if found is None:
         raise InputError(
             f"source {source.name!r}: the format does not show from the file's ending; known endings are "
@@ -64,10 +60,26 @@ def file_format(source: Source, path: str) -> FileFormat:
             where=path,
             fix="give the source a `format` (jsonl, parquet, csv, tsv, text, lines, tar or warc), or name fewer files",
         )
-    if found == "parquet" and compression != "none":
+    if found.format == "parquet" and found.compression != "none":
         raise InputError(
-            f"source {source.name!r}: a Parquet file inside {compression} compression cannot be read in pieces",
+            f"source {source.name!r}: a Parquet file inside {found.compression} compression cannot be read in pieces",
             where=path,
             fix="decompress it; Parquet compresses its own pages",
         )
-    return FileFormat(found, compression)
+    return found
+
+
+@lru_cache
+def _by_ending(given: TextFormat, ending: str) -> FileFormat | None:
+    """Tell format and compression from a name's last two endings, lower case; None where the format does not show."""
+    for short, long in _SHORT_ENDINGS.items():
+        if ending.endswith(short):
+            ending = ending[: -len(short)] + long
+    compression: Compression = "none"
+    for suffix, kind in COMPRESSION_ENDINGS.items():
+        if ending.endswith(suffix):
+            compression, ending = kind, ending[: -len(suffix)]
+    if given != "auto":
+        return FileFormat(given, compression)
+    found = FORMAT_ENDINGS.get(ending[ending.rfind(".") :] if "." in ending else "")
+    return None if found is None else FileFormat(found, compression)

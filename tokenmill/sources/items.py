@@ -20,7 +20,8 @@ class Cursor:
     Attributes:
         ordinal: Number, within the split, of the next item (rejected items count).
         position: Where that item starts, in the format's own unit: byte offset in the decompressed file for line
-            files, tar and WARC; row number in the split for Parquet; file number for runs of small files.
+            files, tar and WARC; row number in the split for Parquet; in runs of small files
+            `file number << 40 | position in that file`.
     """
 
     ordinal: int = 0

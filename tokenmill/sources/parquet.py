@@ -18,11 +18,10 @@ from tokenmill.errors import InputError
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import MISSING, ItemAssembler
-from tokenmill.sources.byte_streams import check_unchanged
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
-from tokenmill.storage.inputs import join, open_input
+from tokenmill.storage.inputs import open_input
 
 _MAGIC = b"PAR1"
 #: Bytes of a column that are read ahead.
@@ -129,8 +128,7 @@ def _named(schema: Any) -> str:
 
 def read_parquet(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
     """Yield the rows of a Parquet file, or of a range of its row groups."""
-    check_unchanged(task.root, task.file)
-    with open_input(join(task.root, task.file.path)) as file:
+    with task.open_stored() as file:
         try:
             opened = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
             schema = opened.schema_arrow
@@ -138,7 +136,7 @@ def read_parquet(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
             if task.file.size_bytes and not cursor.position:
                 yield task.rejects_only([_file_reject(task, file, error, cursor)])
             return
-        leaves = _leaves(task.source, schema, join(task.root, task.file.path))
+        leaves = _leaves(task.source, schema, task.uri)
         yield from _RowReader(task, opened, leaves).batches(cursor)
 
 
@@ -170,12 +168,16 @@ class _RowReader:
 
     def batches(self, cursor: Cursor) -> Iterator[ItemBatch]:
         first_row = 0  # of the group, in the split
+        total = sum(self._opened.metadata.row_group(index).num_rows for index in self._groups)
         shift = cursor.ordinal - cursor.position
         for index in self._groups:
             rows = self._opened.metadata.row_group(index).num_rows
             skipped = max(cursor.position - first_row, 0)
             if skipped < rows:
-                yield from self._group(index, first_row, skipped, shift)
+                for batch in self._group(index, first_row, skipped, shift):
+                    last = int(batch.ends[-1]) if len(batch) else first_row + rows
+                    self._task.meter.share_of_rows = last / total
+                    yield batch
             first_row += rows
 
     def _group(self, index: int, first_row: int, skipped: int, shift: int) -> Iterator[ItemBatch]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from tokenmill.jobs import Source
 from tokenmill.sources.delimited import read_header
@@ -21,16 +22,18 @@ SMALL_FILE_BYTES = 256 << 10
 #: A run of small files ends with either, or with `split_bytes`.
 RUN_FILES = 1000
 RUN_BYTES = 32 << 20
+#: Formats whose files name their columns, so that planning can check them.
+_OPENED = frozenset({"parquet", "csv", "tsv"})
 #: Files that are opened at once to read a footer or a header line, and how far that may run ahead.
 _THREADS = 32
 _AHEAD = 1000
 
 
 def plan_source(source: Source, root: str, files: Sequence[InputFile], split_bytes: int) -> Iterator[Split]:
-    """Yield the splits of a source, in the files' order; each file is in one run, or in splits of its own.
+    """Yield the splits of a source; each file is in one run of small ones, or in splits of its own.
 
     Boundaries depend on the files and on `split_bytes` alone. Of line files and of whole files nothing is read; of
-    Parquet the footer is.
+    Parquet the footer is, and of CSV the header line.
 
     Args:
         source: The source.
@@ -48,7 +51,9 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
     small = min(SMALL_FILE_BYTES, split_bytes)
     run: list[InputFile] = []
     run_bytes = 0
-    for file, kind, footer in zip(files, formats, _checked(source, root, files, formats), strict=True):
+    footers = _footers(source, root, files, formats)
+    for file, kind in zip(files, formats, strict=True):
+        footer = next(footers) if kind.format in _OPENED else None
         if file.size_bytes > small:
             yield from _file_splits(source, file, kind, footer, split_bytes)
             continue
@@ -61,12 +66,12 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
         yield _run_split(source, run, run_bytes)
 
 
-def _checked(
+def _footers(
     source: Source, root: str, files: Sequence[InputFile], formats: Sequence[FileFormat]
 ) -> Iterator[Footer | None]:
-    """Yield for each file the Parquet footer, or None; checks the columns of files that name theirs.
+    """Yield the Parquet footer (None for CSV, or where it is damaged) of each file that has to be opened, in order.
 
-    Several threads read footers and header lines; of other formats nothing is opened.
+    Several threads read footers and header lines, and check that the source's columns are there.
     """
 
     def check(file: InputFile, kind: FileFormat) -> Footer | None:
@@ -75,19 +80,12 @@ def _checked(
         read_header(FileTask(source, root, file, kind, ReadLimits()))
         return None
 
+    opened = (pair for pair in zip(files, formats, strict=True) if pair[1].format in _OPENED)
     with ThreadPoolExecutor(_THREADS) as pool:
-        pending: deque[Future[Footer | None] | None] = deque()
-        for file, kind in zip(files, formats, strict=True):
-            opened = kind.format in ("parquet", "csv", "tsv")
-            pending.append(pool.submit(check, file, kind) if opened else None)
-            if len(pending) > _AHEAD:
-                yield _result(pending.popleft())
+        pending = deque(pool.submit(check, *pair) for pair in islice(opened, _AHEAD))
         while pending:
-            yield _result(pending.popleft())
-
-
-def _result(future: Future[Footer | None] | None) -> Footer | None:
-    return None if future is None else future.result()
+            yield pending.popleft().result()
+            pending.extend(pool.submit(check, *pair) for pair in islice(opened, 1))
 
 
 def _run_split(source: Source, run: list[InputFile], run_bytes: int) -> Split:

@@ -47,6 +47,7 @@ class SplitReader:
         self._split = split
         self._limits = limits
         self._active: list[Generator[ItemBatch, None, None]] = []
+        self._tasks: list[FileTask] = []
 
     def batches(self, start: Cursor = Cursor()) -> Iterator[ItemBatch]:  # noqa: B008
         """Yield batches of about 1 MiB or 1024 items; a larger item is a batch of its own.
@@ -63,6 +64,13 @@ class SplitReader:
         reading = self._read(start)
         self._active.append(reading)
         return reading
+
+    @property
+    def stored_bytes_read(self) -> int:
+        """About how many of the split's stored bytes have been read; for estimates."""
+        shares = sum(task.share_read() * task.file.size_bytes for task in self._tasks)
+        whole = sum(file.size_bytes for file in self._split.files)
+        return round(self._split.input_bytes * shares / max(whole, 1))
 
     def close(self) -> None:
         """Close the files; iterators that were handed out end."""
@@ -91,7 +99,9 @@ class SplitReader:
         self, file: InputFile, start: int = 0, stop: int | None = None, *, explicit_locators: bool = False
     ) -> FileTask:
         kind = file_format(self._source, file.path)
-        return FileTask(self._source, self._root, file, kind, self._limits, start, stop, explicit_locators)
+        task = FileTask(self._source, self._root, file, kind, self._limits, start, stop, explicit_locators)
+        self._tasks.append(task)
+        return task
 
 
 def read_file(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:

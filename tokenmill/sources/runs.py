@@ -5,7 +5,11 @@ A position in a run is `file number << POSITION_BITS | position in that file`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -15,6 +19,9 @@ from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
 
 #: Room for the position in a file: a terabyte, decompressed.
 POSITION_BITS = 40
+
+#: Small remote files that are fetched at once, and held.
+_FETCHED_AHEAD = 8
 
 ReadFile = Callable[[FileTask, Cursor], Iterator[ItemBatch]]
 
@@ -33,12 +40,32 @@ def read_run(tasks: Sequence[FileTask], cursor: Cursor, read_file: ReadFile) -> 
 def _batches(tasks: Sequence[FileTask], cursor: Cursor, read_file: ReadFile) -> Iterator[ItemBatch]:
     ordinal = cursor.ordinal
     first = cursor.position >> POSITION_BITS
-    for number in range(first, len(tasks)):
+    remaining = tasks[first:]
+    is_remote = bool(tasks) and "://" in tasks[0].root
+    for number, task in enumerate(_fetched(remaining) if is_remote else remaining, first):
         position = cursor.position & ((1 << POSITION_BITS) - 1) if number == first else 0
-        for batch in read_file(tasks[number], Cursor(ordinal, position)):
+        for batch in read_file(task, Cursor(ordinal, position)):
             batch.ends += number << POSITION_BITS
             ordinal = _next_ordinal(batch, ordinal)
             yield batch
+
+
+def _fetched(tasks: Sequence[FileTask]) -> Iterator[FileTask]:
+    """Yield the tasks with their files' content, fetched by several threads ahead: a round trip each would add up."""
+
+    def fetch(task: FileTask) -> FileTask:
+        with task.open_stored() as file:
+            return replace(task, content=file.read(task.file.size_bytes))
+
+    waiting = iter(tasks)
+    with ThreadPoolExecutor(_FETCHED_AHEAD) as pool:
+        pending = deque(pool.submit(fetch, task) for task in islice(waiting, _FETCHED_AHEAD))
+        try:
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(fetch, task) for task in islice(waiting, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _next_ordinal(batch: ItemBatch, ordinal: int) -> int:

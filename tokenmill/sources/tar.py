@@ -46,6 +46,18 @@ class _HeaderFile:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._last = b""
+        self._first: bytes | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the first block is no header at all: this is no tar file."""
+        if self._first is None or len(self._first) < tarfile.BLOCKSIZE:
+            return False
+        try:
+            tarfile.TarInfo.frombuf(self._first, tarfile.ENCODING, "surrogateescape")
+        except tarfile.HeaderError:
+            return True
+        return False
 
     @property
     def ended_well(self) -> bool:
@@ -57,6 +69,8 @@ class _HeaderFile:
         if size > _HEADER_BYTES:
             raise tarfile.ReadError(f"a header claims to have {size} bytes")
         self._last = self._stream.read_exactly(size)
+        if self._first is None:
+            self._first = self._last
         return self._last
 
     def seek(self, position: int) -> None:
@@ -88,16 +102,17 @@ def read_tar(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
     sample: _Sample | None = None
     with task.open() as stream:
         stream.skip_to(cursor.position)
+        headers = _HeaderFile(stream)
         try:
-            for name, extension, member in _members(stream):
+            for name, extension, member in _members(headers, stream.size_bytes):
                 if sample is None or sample.name != name:
                     if sample is not None:
                         yield from _finish(task, fields, buffer, sample, member.offset)
                     sample = _Sample(name, member.offset)
                 _add_member(task, fields, stream, sample, extension, member)
         except (tarfile.TarError, ValueError, EOFError) as error:
-            start = stream.stored_position == 0 or not (cursor.position or buffer.ordinal or sample)
-            tear = stream.tear or Tear(f"damaged: {error}", stream.stored_position, at_start=start)
+            at_start = headers.is_foreign and not cursor.position
+            tear = stream.tear or Tear(f"damaged: {error}", stream.stored_position, at_start=at_start)
             buffer.add_reject(task.tear_reject(tear, Cursor(buffer.ordinal, buffer.position)))
         else:
             if sample is not None:
@@ -106,11 +121,10 @@ def read_tar(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
         yield buffer.flush()
 
 
-def _members(stream: ByteStream) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+def _members(headers: _HeaderFile, size_bytes: int) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """Yield the sample's name, the extension and the header of each plain file; raises TarError at a tear."""
-    if stream.size_bytes == 0:
+    if size_bytes == 0:
         return
-    headers = _HeaderFile(stream)
     archive = tarfile.TarFile(fileobj=headers, mode="r", errors="surrogateescape")  # type: ignore[arg-type]
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise

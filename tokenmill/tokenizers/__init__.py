@@ -1,0 +1,1 @@
+"""The built-in tokenizers, a module each, and the engines under them."""

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.contract import Encoded, Encoder, TokenClasses, Tokenizer
-from tokenmill.streams import Jagged, StreamSpec, narrowest_dtype
-from tokenmill.tokenizers.text import Utf8Failures, frame, require_cpu
+from tokenmill.contract import Encoder, TokenClasses, Tokenizer
+from tokenmill.streams import StreamSpec, narrowest_dtype
+from tokenmill.tokenizers.text import Ids, Lengths, TextEncoder, require_cpu
 
 _BYTES = 256
 
@@ -43,7 +43,7 @@ class BytesTokenizer(Tokenizer):
     def load(self, device: str = "cpu") -> Encoder:
         """Return an encoder."""
         require_cpu(device, self.id)
-        return _BytesEncoder(self)
+        return TextEncoder(_batch, self.streams()["ids"].dtype, bos_id=self.bos_id, eos_id=self.eos_id)
 
     def decoder(self) -> BytesDecoder:
         """Return a decoder; invalid UTF-8 becomes U+FFFD."""
@@ -59,20 +59,9 @@ class BytesTokenizer(Tokenizer):
         return [chr(number) if 0x20 <= number < 0x7F else names.get(number) or f"<0x{number:02X}>" for number in ids]
 
 
-class _BytesEncoder:
-    def __init__(self, tokenizer: BytesTokenizer) -> None:
-        self._dtype = tokenizer.streams()["ids"].dtype
-        self._bos_id = tokenizer.bos_id
-        self._eos_id = tokenizer.eos_id
-
-    def encode(self, payloads: Sequence[Any]) -> Encoded:
-        """Tokenize a batch of `str`s."""
-        accepted = Utf8Failures(payloads)
-        documents = [text.encode() for text in accepted.texts]
-        lengths = np.fromiter(map(len, documents), np.int64, len(documents))
-        values = np.frombuffer(b"".join(documents), np.uint8).astype(self._dtype, copy=False)
-        values, lengths = frame(values, lengths, self._bos_id, self._eos_id)
-        return Encoded({"ids": Jagged.from_lengths(values, lengths)}, accepted.failures)
+def _batch(texts: list[str]) -> tuple[Ids, Lengths]:
+    documents = [text.encode() for text in texts]
+    return np.frombuffer(b"".join(documents), np.uint8), np.fromiter(map(len, documents), np.int64, len(documents))
 
 
 class BytesDecoder:

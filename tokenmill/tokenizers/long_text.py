@@ -40,7 +40,10 @@ EncodeText = Callable[[str], Ids]
 _LETTERS = "A-Za-zぁ-ゖァ-ヺ一-龥"
 _PUNCTUATION_BUT_APOSTROPHE = r"!-&(-/:-@\[-`{-~、。，！？"
 _ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-_WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_WHITE_SPACE = (  # the property White_Space, which has not changed since Unicode 6.3
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 _WHITE_SPACES = re.compile(f"[{_WHITE_SPACE}]*")
 _NEWLINES = re.compile(r"[\r\n]*")
 _COUNTED_DIGITS = re.compile(r"[ A-Za-z!-/:-@\[-`{-~]?([0-9]+)")
@@ -50,11 +53,11 @@ _DROPPED_TOKENS = 16  # A token depends on what follows through chains of merges
 
 @dataclass(frozen=True)
 class Family:
-    """What the proofs need to know of a pre-tokenization pattern.
+    r"""What the proofs need to know of a pre-tokenization pattern.
 
     Attributes:
-        newlines: `\\s*[\\r\\n]+` comes before the other white space, and punctuation takes newlines along.
-        cased: Words are `[upper]*[lower]+` with marks among the letters; otherwise `\\p{L}+`.
+        newlines: `\s*[\r\n]+` comes before the other white space, and punctuation takes newlines along.
+        cased: Words are `[upper]*[lower]+` with marks among the letters; otherwise `\p{L}+`.
         digits: The most digits in a pre-token; None for any number.
     """
 
@@ -112,7 +115,7 @@ class ByteLevelPairs:
 
 
 def merge(piece: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """Encode bytes by the definition of BPE: join the adjacent pair of least rank, leftmost first, while there is one."""
+    """Encode bytes by the definition of BPE: while any adjacent pair has a rank, join the leftmost of the least."""
     parts = [piece[index : index + 1] for index in range(len(piece))]
     while len(parts) > 1:
         pairs = [ranks.get(parts[index] + parts[index + 1], sys.maxsize) for index in range(len(parts) - 1)]
@@ -324,13 +327,14 @@ class Joints:
             return after[0] == "L" and all(category[0] == "L" for category in before)
         if before <= {"Ll", "Lo"}:
             return after == "Ll" or (after == "Lo" and self._lower_follows(position))
-        head = text[start + 1 : position]
-        return after == "Lu" and before == {"Lu"} and (head.isascii() and head.isalpha() and head.isupper())
+        # Capitals may turn out to begin a word in lower case, with all that precedes them in it: see the whole of it.
+        word = text[start:position]
+        return after == "Lu" and before == {"Lu"} and word.isascii() and word[1:].isalpha() and word[1:].isupper()
 
     def _lower_follows(self, position: int) -> bool:
-        """Tell whether the letters without case from here on belong to their word whether or not it began in lower case.
+        """Tell whether the caseless letters from here on end where they do in any word they are part of.
 
-        They do not before a capital: `aжB` … with a caseless middle is two words, without the `a` it may be one.
+        Not so before a capital: `a的B` is two words, `的Bc` is one.
         """
         first, end = self._caseless
         if not first <= position < end:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a text a line
 """Texts on which a fast engine must agree with the reference before it is used."""
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ _SCRIPTS = (
     "🤦🏽\u200d♂️👩\u200d👩\u200d👧\u200d👦 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f ❤️❤ 🇩🇪🇯🇵 ☃\ufe0e 🫠🪿\U0001fae9",
 )
 _CODE = (
-    "def f(x: int) -> str:\n\treturn f'{x!r:>{10}}'  # ok\n\n\nclass A(B):\n    \"\"\"doc\"\"\"\n\r\n        pass\n    \n  ",
-    "#include <stdio.h>\r\nint main(void){printf(\"%d\\n\",1<<3);return 0;}\r\n\r\n/// // ///\n//\n/*/\n*//\r/\n!!!\n\n/x",
+    'def f(x: int) -> str:\n\treturn f\'{x!r:>{10}}\'  # ok\n\n\nclass A(B):\n    """doc"""\n\r\n        pass\n    \n  ',
+    '#include <stdio.h>\r\nint main(void){printf("%d\\n",1<<3);return 0;}\r\n\r\n/// // ///\n//\n/*/\n*//\r/\n!!!\n\n/x',
     '{"a": [1, 22, 333, 4444, 55555, 666666.7777e-8], "b": null, "aBcDeFGHiJ": "HTTPServerError2XX"}\n',
     "https://example.org/a/b?c=d&e=%20f#g user@example.com 192.168.0.1 2001:db8::1 C:\\dir\\file.txt ~/x/.y $PATH && || <=>",
 )
@@ -29,7 +30,15 @@ _ODDITIES = (
     "'" * 40 + "s" + "'ll" * 20 + "'LL'Re'vE'D" + "x'y" * 10 + "!a!!b!!!c",
     "<|endoftext|><|fim_prefix|>x<|im_start|>user<|endofprompt|> <s></s>[INST]<unk><pad>▁Ġ ▁▁<0x0A>",
     " " * 300 + "x" + "\t" * 200 + "\n" * 150 + " \n" * 100 + "\r\n" * 50 + "   y    ",
-    "a" * 400 + "A" * 300 + "的" * 200 + "!" * 200 + "=" * 300 + "-" * 150 + "é" * 100 + "e\u0301" * 100 + "\u0301" * 50,
+    "a" * 400
+    + "A" * 300
+    + "的" * 200
+    + "!" * 200
+    + "=" * 300
+    + "-" * 150
+    + "é" * 100
+    + "e\u0301" * 100
+    + "\u0301" * 50,
     "aBaBABabAB的aB的A的的Ba的́ʰaʰAʰ" * 10,
 )
 

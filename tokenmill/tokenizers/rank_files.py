@@ -136,7 +136,9 @@ def read_rank_file(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise AssetError(f"this rank file is not intact gzip: {error}", where=str(path), fix="fetch it again") from error
+        raise AssetError(
+            f"this rank file is not intact gzip: {error}", where=str(path), fix="fetch it again"
+        ) from error
     except OSError as error:
         raise AssetError(f"cannot read this rank file: {error.strerror}", where=str(path)) from error
 
@@ -159,7 +161,9 @@ def parse_ranks(data: bytes, where: str) -> Ranks:
         except (ValueError, binascii.Error) as error:
             raise _corrupt(f"{line[:60]!r} is not `<base64> <rank>`: {error}", where, line_number) from error
         if not token or rank < 0 or rank > _LARGEST_RANK:
-            raise _corrupt(f"token {token!r} with rank {rank}: an empty token or an impossible rank", where, line_number)
+            raise _corrupt(
+                f"token {token!r} with rank {rank}: an empty token or an impossible rank", where, line_number
+            )
         if token in ranks:
             raise _corrupt(f"token {token!r} occurs a second time", where, line_number)
         if rank in numbers:

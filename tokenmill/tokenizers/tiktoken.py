@@ -13,8 +13,8 @@ from tokenmill.contract import Asset, Encoder, TokenClasses, Tokenizer, hash_fil
 from tokenmill.errors import AssetError
 from tokenmill.streams import StreamSpec, narrowest_dtype
 from tokenmill.tokenizers.rank_files import PATTERNS, VOCABULARIES, Ranks, well_known_file
-from tokenmill.tokenizers.text import require_cpu
-from tokenmill.tokenizers.tiktoken_engine import Definition, TiktokenEncoder, engine
+from tokenmill.tokenizers.text import TextEncoder, require_cpu
+from tokenmill.tokenizers.tiktoken_engine import Definition, engine
 
 
 class TiktokenTokenizer(Tokenizer):
@@ -52,7 +52,9 @@ class TiktokenTokenizer(Tokenizer):
         wanted = () if self.allowed_special == "all" else self.allowed_special
         for name in (*wanted, self.bos, self.eos):
             if name is not None and name not in known:
-                raise ValueError(f"{name!r} is not a special token here; there are: {', '.join(list(known)[:20]) or 'none'}")
+                raise ValueError(
+                    f"{name!r} is not a special token here; there are: {', '.join(list(known)[:20]) or 'none'}"
+                )
         return self
 
     def specials(self) -> Mapping[str, int]:
@@ -80,8 +82,11 @@ class TiktokenTokenizer(Tokenizer):
     def load(self, device: str = "cpu") -> Encoder:
         """Return an encoder with tiktoken's ids on the fastest engine that gives them."""
         require_cpu(device, self.id)
-        return TiktokenEncoder(
-            engine(self._definition()), self.streams()["ids"].dtype, self._named(self.bos), self._named(self.eos)
+        return TextEncoder(
+            engine(self._definition()).encode,
+            self.streams()["ids"].dtype,
+            bos_id=self._named(self.bos),
+            eos_id=self._named(self.eos),
         )
 
     def decoder(self) -> TiktokenDecoder:
@@ -97,9 +102,12 @@ class TiktokenTokenizer(Tokenizer):
         )
 
     def token_text(self, ids: Sequence[int]) -> list[str]:
-        """Return tokens as text; bytes that are no whole character as `\\xNN`."""
+        r"""Return tokens as text; bytes that are no whole character as `\xNN`."""
         tokens = self._token_bytes()
-        return [tokens[number].decode("utf-8", errors="backslashreplace") if number in tokens else f"<{number}>" for number in ids]
+        return [
+            tokens[number].decode("utf-8", errors="backslashreplace") if number in tokens else f"<{number}>"
+            for number in ids
+        ]
 
     def notes(self) -> list[str]:
         """Return why the fast engine is not used, where it is not."""

@@ -9,23 +9,20 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tokenmill.contract import Encoded, Failure
 from tokenmill.errors import AssetError
 from tokenmill.registry import missing_extra
-from tokenmill.streams import Jagged
 from tokenmill.tokenizers.long_text import CL100K, GPT2, O200K, ByteLevelPairs, Cutter, Family, Ids
 from tokenmill.tokenizers.probe import PROBE_TEXTS
 from tokenmill.tokenizers.rank_files import PATTERNS, VOCABULARIES, Ranks, parse_ranks, read_rank_file
-from tokenmill.tokenizers.text import Lengths, Utf8Failures, frame
+from tokenmill.tokenizers.text import Batch, Lengths
 
 LONG_CHARACTERS = 1 << 16
 """Texts above this length are cut into pieces; below it the engine's worst case is 15 ms."""
@@ -44,9 +41,6 @@ _FAMILIES: Mapping[str, Family] = {
 _NEWLINE_THEN_SPACE = re.compile(rb"[\r\n][^\r\n]+\Z")
 
 
-Batch = Callable[[list[str]], tuple[Ids, Lengths]]
-
-
 @dataclass(frozen=True)
 class _Known:
     """What needs no working out for a well-known vocabulary.
@@ -63,8 +57,12 @@ class _Known:
 #: By sha256 of the rank file's text and pattern. A test works them out anew: tiktoken need not be loaded beside
 #: fastokens, which saves half a second and 80 MB a process.
 _KNOWN: Mapping[tuple[str, str], _Known] = {
-    (VOCABULARIES["o200k_base"].sha256, PATTERNS["o200k_base"]): _Known(PATTERNS["o200k_base"], "79ca6b726a04f13a8f08bce2c1bfad4b55171d98125a86352e3358d1f18e5153"),
-    (VOCABULARIES["cl100k_base"].sha256, PATTERNS["cl100k_base"]): _Known(_CL100K_SCANNED, "1763b418217a74e3804feb68b4d79a685a1af8816c4d3f101bbee18c176adba0"),
+    (VOCABULARIES["o200k_base"].sha256, PATTERNS["o200k_base"]): _Known(
+        PATTERNS["o200k_base"], "79ca6b726a04f13a8f08bce2c1bfad4b55171d98125a86352e3358d1f18e5153"
+    ),
+    (VOCABULARIES["cl100k_base"].sha256, PATTERNS["cl100k_base"]): _Known(
+        _CL100K_SCANNED, "1763b418217a74e3804feb68b4d79a685a1af8816c4d3f101bbee18c176adba0"
+    ),
 }
 
 
@@ -182,9 +180,9 @@ class Engine:
 
 
 def scanned_pattern(pattern: str, ranks: Ranks) -> str:
-    """Return the spelling of a pattern that fast scanners know, where it gives the same ids with these ranks.
+    r"""Return the spelling of a pattern that fast scanners know, where it gives the same ids with these ranks.
 
-    tiktoken's newer spelling of cl100k_base takes white space at the very end of a text whole (`\\s++$`), the older one
+    tiktoken's newer spelling of cl100k_base takes white space at the very end of a text whole (`\s++$`), the older one
     cuts it after its last newline. The ids are the same unless a token of white space goes on after a newline.
     """
     if pattern == PATTERNS["r50k_base"]:
@@ -194,9 +192,6 @@ def scanned_pattern(pattern: str, ranks: Ranks) -> str:
     ):
         return _CL100K_SCANNED
     return pattern
-
-
-Batch = Any
 
 
 def _fastokens(definition: Definition, pattern: str, data: bytes) -> Batch | str:
@@ -244,6 +239,8 @@ def tiktoken_batch(definition: Definition) -> Batch:
     names = set(specials)
 
     def encode(texts: list[str]) -> tuple[Ids, Lengths]:
+        for text in texts:
+            text.encode()  # tiktoken would replace a lone surrogate; this raises
         rows = [encoding.encode_to_numpy(text, allowed_special=names, disallowed_special=()) for text in texts]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return (np.concatenate(rows) if rows else np.empty(0, np.uint32)), lengths
@@ -254,25 +251,3 @@ def tiktoken_batch(definition: Definition) -> Batch:
 def _probe_digest(batch: Batch) -> str:
     values, lengths = batch(list(PROBE_TEXTS))
     return hashlib.sha256(values.tobytes() + lengths.tobytes()).hexdigest()
-
-
-class TiktokenEncoder:
-    """Turns texts into the stream `ids`."""
-
-    def __init__(self, engine: Engine, dtype: str, bos_id: int | None, eos_id: int | None) -> None:
-        self._engine = engine
-        self._dtype = dtype
-        self._bos_id = bos_id
-        self._eos_id = eos_id
-
-    def encode(self, payloads: Sequence[Any]) -> Encoded:
-        """Tokenize a batch of `str`s; what is no Unicode text, or breaks the engine, is a failure."""
-        texts, failures = list(payloads), ()
-        try:
-            values, lengths = self._engine.encode(texts)
-        except (UnicodeEncodeError, TypeError):
-            accepted = Utf8Failures(payloads)
-            failures = accepted.failures
-            values, lengths = self._engine.encode(accepted.texts)
-        values, lengths = frame(values, lengths, self._bos_id, self._eos_id)
-        return Encoded({"ids": Jagged.from_lengths(values.astype(self._dtype, copy=False), lengths)}, failures)

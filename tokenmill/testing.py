@@ -1,0 +1,315 @@
+"""The contract kit: what every tokenizer must pass, built in or from a third party.
+
+    from tokenmill.testing import Case, check_tokenizer
+
+    def test_contract(tmp_path):
+        check_tokenizer(Case(MyTokenizer(...), payloads=["some", "items"], variants=[MyTokenizer(other=...)]), tmp_path)
+
+Each `check_…` function is one promise of `tokenmill.contract` and raises AssertionError saying how it is broken. They
+need no test framework.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from tokenmill.contract import Encoded, Tokenizer, resolve
+from tokenmill.errors import TokenizerError
+
+Row = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tokenizer and what to check it with.
+
+    Attributes:
+        tokenizer: The config under test. Its class must be importable by name (not defined inside a function).
+        payloads: Items that tokenize, at least three different ones, of very unequal sizes.
+        variants: Other configs of the same class; together they change every field that is no location.
+        empty: A payload that holds nothing, or None where the modality has no such thing.
+        empty_tokens: Tokens of the first stream in the row of `empty` (1 for a BOS).
+        decodes_to: What the payloads decode to; None where that is the payloads themselves. Ignored without a decoder.
+        moved: Returns the same tokenizer with its assets copied below a directory; None where it has no assets.
+    """
+
+    tokenizer: Tokenizer
+    payloads: Sequence[Any]
+    variants: Sequence[Tokenizer] = ()
+    empty: Any = ""
+    empty_tokens: int = 0
+    decodes_to: Sequence[Any] | None = None
+    moved: Callable[[Path], Tokenizer] | None = None
+
+
+def check_tokenizer(case: Case, directory: Path) -> None:
+    """Run every check.
+
+    Args:
+        case: What to check.
+        directory: An empty directory to write to.
+    """
+    check_declarations(case)
+    check_json_round_trip(case)
+    check_pickle_round_trip(case)
+    check_frozen(case)
+    check_repr(case)
+    check_plans_without_loading(case)
+    check_fingerprint_is_stable(case)
+    check_fingerprint_depends_on_every_field(case)
+    check_fingerprint_depends_on_assets(case, directory)
+    check_unknown_device_is_refused(case)
+    check_rows_fit_their_specs(case)
+    check_empty_payload(case)
+    check_batch_invariance(case)
+    check_decoding(case)
+    check_reports(case)
+
+
+def check_declarations(case: Case) -> None:
+    """The class says its id, modality and version, and its locations are fields."""
+    kind = type(case.tokenizer)
+    _check(isinstance(getattr(kind, "id", None), str) and bool(kind.id), f"{kind.__name__} declares no `id`")
+    _check(isinstance(kind.implementation_version, int), f"{kind.__name__}.implementation_version is no int")
+    unknown = kind.locations - set(kind.model_fields)
+    _check(not unknown, f"{kind.__name__}.locations names what are no fields: {sorted(unknown)}")
+
+
+def check_json_round_trip(case: Case) -> None:
+    """The JSON form is JSON, holds the id, and makes an equal config."""
+    for tokenizer in (case.tokenizer, *case.variants):
+        text = json.dumps(tokenizer.to_json(), allow_nan=False)
+        fields = json.loads(text)
+        _check(fields.pop("id", None) == type(tokenizer).id, f"the JSON form lacks its id: {text}")
+        again = type(tokenizer).model_validate(fields)
+        _check(again == tokenizer, f"JSON round trip: {tokenizer!r} came back as {again!r}")
+
+
+def check_pickle_round_trip(case: Case) -> None:
+    """Configs reach worker processes by pickle, and stay equal."""
+    again = pickle.loads(pickle.dumps(case.tokenizer))  # noqa: S301 - what we have just written
+    _check(again == case.tokenizer, f"pickle round trip: {case.tokenizer!r} came back as {again!r}")
+    _check(copy.deepcopy(case.tokenizer) == case.tokenizer, "a deep copy is not equal")
+
+
+def check_frozen(case: Case) -> None:
+    """No field can be assigned, and unknown fields are refused."""
+    for name in type(case.tokenizer).model_fields:
+        try:
+            setattr(case.tokenizer, name, getattr(case.tokenizer, name))
+        except (ValidationError, AttributeError, TypeError):
+            continue
+        raise AssertionError(f"field {name!r} can be assigned; the config must be frozen")
+    try:
+        type(case.tokenizer).model_validate({**case.tokenizer.model_dump(), "no_such_field": 1})
+    except ValidationError:
+        return
+    raise AssertionError("an unknown field is accepted; a typo in a job would have no effect")
+
+
+def check_repr(case: Case) -> None:
+    """The repr shows every field, so that a log line says what ran."""
+    text = repr(case.tokenizer)
+    missing = [name for name in type(case.tokenizer).model_fields if name not in text]
+    _check(not missing, f"repr {text} lacks {missing}")
+
+
+def check_plans_without_loading(case: Case) -> None:
+    """Streams, assets and fingerprint need no encoder; a plan is made where there are neither weights nor a device."""
+    kind = type(case.tokenizer)
+    own = kind.__dict__.get("load")
+
+    def load(self: Tokenizer, device: str = "cpu") -> Any:
+        raise AssertionError("resolve() called load(); planning must do without")
+
+    kind.load = load  # type: ignore[method-assign]
+    try:
+        resolved = resolve(case.tokenizer)
+    finally:
+        if own is None:
+            del kind.load
+        else:
+            kind.load = own  # type: ignore[method-assign]
+    _check(bool(resolved.streams), "streams() names no stream")
+
+
+_FINGERPRINT = """
+import importlib, json, sys
+from tokenmill.contract import resolve
+given = json.load(sys.stdin)
+kind = importlib.import_module(given["module"])
+for name in given["class"].split("."):
+    kind = getattr(kind, name)
+print(resolve(kind.model_validate(given["config"])).fingerprint)
+"""
+
+
+def check_fingerprint_is_stable(case: Case) -> None:
+    """Another process, with another hash seed, computes the same fingerprint."""
+    kind = type(case.tokenizer)
+    given = {"module": kind.__module__, "class": kind.__qualname__, "config": case.tokenizer.model_dump(mode="json")}
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    paths = os.pathsep.join(path or os.curdir for path in sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", _FINGERPRINT],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
+    )
+    _check(done.returncode == 0, f"another process cannot resolve this tokenizer:\n{done.stderr}")
+    here, there = resolve(case.tokenizer).fingerprint, done.stdout.strip()
+    _check(here == there, f"the fingerprint is {here} here and {there} in another process")
+
+
+def check_fingerprint_depends_on_every_field(case: Case) -> None:
+    """Every field that is no location changes the fingerprint: else two different tokenizers would pass for one."""
+    kind = type(case.tokenizer)
+    fingerprints = {resolve(case.tokenizer).fingerprint: case.tokenizer}
+    for variant in case.variants:
+        _check(type(variant) is kind, f"variant {variant!r} is no {kind.__name__}")
+        fingerprint = resolve(variant).fingerprint
+        same = fingerprints.get(fingerprint)
+        _check(same is None, f"{variant!r} has the fingerprint of {same!r}")
+        fingerprints[fingerprint] = variant
+    for name in set(kind.model_fields) - kind.locations:
+        changed = any(getattr(variant, name) != getattr(case.tokenizer, name) for variant in case.variants)
+        _check(changed, f"no variant changes the field {name!r}; add one")
+
+
+def check_fingerprint_depends_on_assets(case: Case, directory: Path) -> None:
+    """A moved asset leaves the fingerprint as it was; one with a byte more changes it, or is refused."""
+    if case.moved is None:
+        _check(not case.tokenizer.assets(), "the tokenizer has assets: the case needs `moved`")
+        return
+    fingerprint = resolve(case.tokenizer).fingerprint
+    moved = case.moved(directory)
+    _check(resolve(moved).fingerprint == fingerprint, "copying the assets elsewhere changed the fingerprint")
+    for asset in moved.assets().values():
+        path = Path(asset.location)
+        _check(path.is_relative_to(directory), f"`moved` left the asset {path} outside {directory}")
+        with path.open("ab") as file:
+            file.write(b"\n")
+        digests = {name: found.sha256 for name, found in moved.assets().items()}
+        before = {name: found.sha256 for name, found in case.tokenizer.assets().items()}
+        _check(digests != before, f"{path} was changed and assets() did not notice")
+
+
+def check_unknown_device_is_refused(case: Case) -> None:
+    """A device that the tokenizer cannot run on is a TokenizerError, not a silent fall back."""
+    try:
+        case.tokenizer.load("no-such-device")
+    except TokenizerError:
+        return
+    raise AssertionError("load('no-such-device') did not raise TokenizerError")
+
+
+def check_rows_fit_their_specs(case: Case) -> None:
+    """Encoding gives the declared streams, each a Jagged that passes its spec's check, and no failures."""
+    _check(len(case.payloads) >= 3, "the case needs at least three payloads")
+    specs = case.tokenizer.streams()
+    for payloads in (case.payloads, []):
+        encoded = case.tokenizer.load().encode(payloads)
+        _check(not encoded.failures, f"payloads of the case failed: {encoded.failures}")
+        _check(set(encoded.streams) == set(specs), f"streams {sorted(encoded.streams)}, declared {sorted(specs)}")
+        for name, spec in specs.items():
+            encoded.streams[name].check(name, spec, len(payloads))
+
+
+def check_empty_payload(case: Case) -> None:
+    """A payload that holds nothing is a row of no tokens (or of what is added to every row), not a failure."""
+    if case.empty is None:
+        return
+    encoded = case.tokenizer.load().encode([case.empty, case.payloads[0], case.empty])
+    _check(not encoded.failures, f"the empty payload failed: {encoded.failures}")
+    name = next(iter(case.tokenizer.streams()))
+    lengths = encoded.streams[name].lengths.tolist()
+    _check(
+        lengths[0] == lengths[2] == case.empty_tokens,
+        f"empty payloads have {lengths[0]} and {lengths[2]} tokens in {name!r}, expected {case.empty_tokens}",
+    )
+
+
+def check_batch_invariance(case: Case) -> None:
+    """An item's tokens depend on neither its neighbours, nor the batch's size, nor what was encoded before."""
+    encoder = case.tokenizer.load()
+    payloads = list(case.payloads)
+    alone = [_rows(encoder.encode([payload]))[0] for payload in payloads]
+    order = random.Random(0).sample(range(len(payloads)), len(payloads))  # noqa: S311 - a shuffle, not a secret
+    batches = {
+        "all in one batch": list(range(len(payloads))),
+        "shuffled": order,
+        "reversed": list(reversed(range(len(payloads)))),
+        "twice in one batch": [*order, *order],
+        "in a batch of two": [order[0], order[-1]],
+    }
+    for how, indices in batches.items():
+        rows = _rows(encoder.encode([payloads[index] for index in indices]))
+        _check(len(rows) == len(indices), f"{how}: {len(rows)} rows for {len(indices)} payloads")
+        for row, index in zip(rows, indices, strict=True):
+            _check_equal(row, alone[index], f"{how}, payload {index}")
+    fresh = _rows(case.tokenizer.load().encode(payloads))
+    for index, row in enumerate(fresh):
+        _check_equal(row, alone[index], f"in another encoder, payload {index}")
+
+
+def check_decoding(case: Case) -> None:
+    """Where there is a decoder, rows decode to what went in (or to what the case says)."""
+    decoder = case.tokenizer.decoder()
+    if decoder is None:
+        return
+    expected = case.payloads if case.decodes_to is None else case.decodes_to
+    rows = _rows(case.tokenizer.load().encode(case.payloads))
+    for index, (row, wanted) in enumerate(zip(rows, expected, strict=True)):
+        decoded = decoder.decode(row)
+        _check(decoded == wanted, f"payload {index} decodes to {str(decoded)[:200]!r}, expected {str(wanted)[:200]!r}")
+
+
+def check_reports(case: Case) -> None:
+    """Token classes are ids of the vocabulary, tokens have a text each, and notes are sentences."""
+    sizes = [spec.vocabulary_size for spec in case.tokenizer.streams().values() if spec.vocabulary_size]
+    size = max(sizes, default=0)
+    classes = case.tokenizer.token_classes()
+    for name in ("byte_fallback", "unknown", "special"):
+        outside = [number for number in getattr(classes, name) if not 0 <= number < size]
+        _check(not outside, f"token_classes().{name} holds {outside[:5]}, which are outside the vocabulary of {size}")
+    ids = list(range(min(size, 300)))
+    texts = case.tokenizer.token_text(ids)
+    _check(len(texts) == len(ids) and all(isinstance(text, str) for text in texts), "token_text() is not a text an id")
+    notes = case.tokenizer.notes()
+    _check(all(isinstance(note, str) and note for note in notes), f"notes() holds what is no text: {notes}")
+
+
+def _rows(encoded: Encoded) -> list[Row]:
+    count = len(next(iter(encoded.streams.values())))
+    return [{name: jagged[index] for name, jagged in encoded.streams.items()} for index in range(count)]
+
+
+def _check_equal(row: Row, wanted: Row, where: str) -> None:
+    for name, values in wanted.items():
+        same = row[name].shape == values.shape and row[name].tobytes() == values.tobytes()
+        _check(same, f"{where}: stream {name!r} is {_short(row[name])}, alone it is {_short(values)}")
+
+
+def _short(values: npt.NDArray[Any]) -> str:
+    return f"{values.dtype}{list(values.shape)} {np.array2string(values.reshape(-1), threshold=8)}"
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)

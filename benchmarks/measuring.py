@@ -197,7 +197,9 @@ def prefect_server() -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + 120
         while not _healthy(f"http://127.0.0.1:{port}/api/health"):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the Prefect server did not start:\n" + (Path(home) / "server.log").read_text()[-3000:])
+                raise RuntimeError(
+                    "the Prefect server did not start:\n" + (Path(home) / "server.log").read_text()[-3000:]
+                )
             time.sleep(0.1)
         yield environment
     finally:
@@ -288,7 +290,8 @@ def dataset_tokens(output: Path) -> int:
 def machine() -> dict[str, Any]:
     """Describe the machine and how busy it is now."""
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "",
     )
     return {
         "cpu": model or platform.machine(),

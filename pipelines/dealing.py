@@ -19,9 +19,9 @@ def deal(costs: Sequence[int], lanes: int) -> list[list[int]]:
         Per lane the indices of its jobs, in descending cost.
     """
     dealt: list[list[int]] = [[] for _ in range(lanes)]
-    heap = [(0, lane) for lane in range(lanes)]
+    heap = [(0, 0, lane) for lane in range(lanes)]  # load, number of jobs, lane
     for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        load, lane = heapq.heappop(heap)
+        load, count, lane = heapq.heappop(heap)
         dealt[lane].append(index)
-        heapq.heappush(heap, (load + costs[index], lane))
+        heapq.heappush(heap, (load + costs[index], count + 1, lane))
     return [lane for lane in dealt if lane]

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.s3_server import S3Server
+
+# A busy machine is no failure.
+settings.register_profile("tokenmill", deadline=None)
+settings.load_profile("tokenmill")
 
 
 @pytest.fixture(scope="session")

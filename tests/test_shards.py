@@ -40,7 +40,7 @@ def file_of(shard: SerialisedShard) -> bytes:
     return b"".join(shard.pieces)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows, st.integers(0, 10**6))
 def test_any_rows_open_with_plain_arrow(given_rows: list[dict[str, Any]], first: int) -> None:
     made = rows_of(given_rows, COLUMNS, first)
@@ -75,7 +75,7 @@ def _check_offsets(shard: SerialisedShard, data: bytes, streams: Any) -> None:
         assert offset % 8 == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows)
 def test_reading_gives_zero_copy_views_into_the_file(given_rows: list[dict[str, Any]]) -> None:
     shard = serialise_shard(header(COLUMNS), rows_of(given_rows, COLUMNS))
@@ -91,7 +91,7 @@ def test_reading_gives_zero_copy_views_into_the_file(given_rows: list[dict[str, 
     assert pa.total_allocated_bytes() - before < 1000
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows)
 def test_equal_rows_give_equal_bytes_however_they_lie_in_memory(given_rows: list[dict[str, Any]]) -> None:
     made = rows_of(given_rows, COLUMNS)
@@ -122,7 +122,7 @@ def test_streams_that_share_memory_have_offsets_of_their_own() -> None:
 
 
 @given(st.lists(st.integers(0, 700_000), max_size=6))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_block_checksums_do_not_depend_on_the_pieces(sizes: list[int]) -> None:
     data = np.random.default_rng(len(sizes)).bytes(sum(sizes))
     pieces, start = [], 0

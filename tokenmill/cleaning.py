@@ -229,10 +229,10 @@ class _Search:
         )
 
     def _products(self, entries: Iterable[Entry]) -> dict[ProductName, list[Entry]]:
-        """Return the products that are old enough, by part."""
+        """Return the products among some files, by part."""
         found: dict[ProductName, list[Entry]] = {}
         for entry in entries:
-            if entry.modified < self._limit and (part := parse_product(entry.path)) is not None:
+            if (part := parse_product(entry.path)) is not None:
                 found.setdefault(part, []).append(entry)
         return found
 
@@ -251,7 +251,8 @@ class _Search:
             made = [shards.get(part, []), statistics.get(part, []), rejects.get(part, [])]
             plain = len(made[0]) <= 1 and len(made[1]) <= 1 and not made[2] and len(attempts.get(part, ())) == 1
             if not plain:
-                orphans += [entry for entries in made for entry in entries if not named.keeps(entry.path, part)]
+                old = [entry for entries in made for entry in entries if entry.modified < self._limit]
+                orphans += [entry for entry in old if not named.keeps(entry.path, part)]
         self._notes += named.notes
         return orphans
 

@@ -66,8 +66,11 @@ def make_plan(storage: Storage, job: Job, *, allow_environment_change: bool = Fa
         if not storage.supports_exclusive_create():
             note = "this storage ignores exclusive creation: do not start two runs at once on this output"
             run = replace(run, notes=(note,))
-        if run.resumed or write_plan(storage, run.plan):
+        if run.resumed:
             return run
+        if write_plan(storage, run.plan):
+            # As every worker and every later run reads it: JSON keeps no order of columns, and shards' bytes show one.
+            return replace(run, plan=read_plan(storage, run.plan.generation))
         # Another run has planned this generation at the same moment: its plan is the one, if it agrees with the job.
 
 

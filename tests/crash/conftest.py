@@ -16,7 +16,7 @@ from pipelines import Launcher
 from tests.crash.compare import Contents, published
 from tests.crash.corpus import Corpus, make_corpus
 from tests.crash.processes import job_process
-from tests.crash.run_job import execute
+from tests.crash.run_job import execute, execute_here
 from tokenmill.jobs import Job
 from tokenmill.manifests import Manifest
 
@@ -82,6 +82,29 @@ def undisturbed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Und
     contents = published(output, corpus.keys)
     assert min(len(shards) for shards in contents.shards.values()) > 50
     return Undisturbed(contents, seconds, phases)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A corpus in about 15 parts."""
+    return make_corpus(tmp_path_factory.mktemp("small-corpus"), megabytes=0.4, parts=18)
+
+
+@pytest.fixture(scope="session")
+def expected(small: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    """What an undisturbed run over the small corpus publishes."""
+    output = str(tmp_path_factory.mktemp("expected") / "out")
+    execute_here(small.job(output))
+    return published(output, small.keys)
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An unused root on each kind of storage; the object storage in the slow suite."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    value: str = request.getfixturevalue("s3_root")
+    return value
 
 
 @pytest.fixture(scope="session")

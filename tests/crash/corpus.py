@@ -63,7 +63,7 @@ class Corpus:
             ],
             "tables": [{"name": name, "tokenizer": tokenizers[name]} for name in tables],
             "output": output,
-            "limits": {"max_rejected_fraction": 0.05},
+            "limits": {"max_rejected_fraction": 0.2},
             "splitting": {"split_bytes": self.split_bytes, "part_bytes": self.part_bytes},
         }
         return parse_job({**value, **changes})
@@ -75,8 +75,8 @@ class Corpus:
         return replace(self, keys=self.keys + Counter(key for key, _ in documents))
 
 
-def make_corpus(directory: Path, *, megabytes: float) -> Corpus:
-    """Write about so many megabytes of text, in files from a few bytes to a third of the whole."""
+def make_corpus(directory: Path, *, megabytes: float, parts: int = 70) -> Corpus:
+    """Write about so many megabytes of text, in files from a few bytes to a third of the whole; about so many parts."""
     rng = random.Random(20_240_229)
     keys: Counter[str] = Counter()
     total = megabytes * 1e6
@@ -101,8 +101,8 @@ def make_corpus(directory: Path, *, megabytes: float) -> Corpus:
         if path.suffix == ".parquet":
             _parquet(path, documents)
         else:
-            _jsonl(path, documents, broken=name.startswith("notes/"))
-    part_bytes = int(total / 70)
+            _jsonl(path, documents, broken=name.startswith(("notes/", "web/deep/")))
+    part_bytes = int(total / parts)
     return Corpus(directory, keys, part_bytes, max(4096, part_bytes * 4))
 
 

@@ -18,7 +18,7 @@ from tokenmill.sources.items import Cursor
 from tokenmill.sources.planning import plan_source
 
 _SETTINGS = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 _ID = st.text("abcdefgh<>:-ä", min_size=1, max_size=8)
 _DOCUMENTS = st.lists(st.builds(Document, _TEXT, _ID, st.none() | st.integers(-(1 << 63), (1 << 63) - 1)), max_size=20)
 

@@ -94,9 +94,10 @@ class FileTask:
         return min(1.0, max(0, stream.stored_position - self.start) / max(stop - self.start, 1))
 
     def tear_reject(self, tear: Tear, cursor: Cursor) -> Reject:
-        """Return the reject that stands for what is lost behind a tear; `cursor` is where reading stopped."""
-        lost_bytes = max(self.file.size_bytes - tear.stored_bytes, 0)
-        lost_items = round(cursor.ordinal / tear.stored_bytes * lost_bytes) if tear.stored_bytes else 0
+        """Return the reject that stands for what is lost; `cursor` is the place after the last item before the tear."""
+        kept_bytes = cursor.position if self.format.compression == "none" else tear.stored_bytes
+        lost_bytes = max(self.file.size_bytes - kept_bytes, 0)
+        lost_items = round(cursor.ordinal / kept_bytes * lost_bytes) if kept_bytes else 0
         return Reject(
             ordinal=cursor.ordinal,
             key=self.file.path,

@@ -41,10 +41,14 @@ class _HeaderFile:
     """What tarfile reads headers from: forward only, and never much at once.
 
     tarfile takes a damaged header in the middle of an archive for its end; `ended_well` tells whether it was one.
+
+    Attributes:
+        last_start: Where the last block that was read begins.
     """
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
+        self.last_start = stream.position
         self._last = b""
         self._first: bytes | None = None
 
@@ -68,6 +72,7 @@ class _HeaderFile:
         """Return `size` bytes, fewer at the end."""
         if size > _HEADER_BYTES:
             raise tarfile.ReadError(f"a header claims to have {size} bytes")
+        self.last_start = self._stream.position
         self._last = self._stream.read_exactly(size)
         if self._first is None:
             self._first = self._last
@@ -116,7 +121,7 @@ def read_tar(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
             buffer.add_reject(task.tear_reject(tear, Cursor(buffer.ordinal, buffer.position)))
         else:
             if sample is not None:
-                yield from _finish(task, fields, buffer, sample, stream.position)
+                yield from _finish(task, fields, buffer, sample, headers.last_start)
     if buffer:
         yield buffer.flush()
 

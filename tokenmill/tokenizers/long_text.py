@@ -197,7 +197,7 @@ class Cutter:
         while True:
             stop = joints.last(start, start + chunk)
             ids = self._encode(text[start:stop])
-            if pieces and not self._pairs().compatible(int(pieces[-1][1][-1]), int(ids[0])):
+            if pieces and not joints.is_boundary(start) and not self._fit(pieces[-1][1], ids):
                 trouble, chunk = max(trouble, stop), 2 * chunk
                 left_start, left = pieces.pop()
                 shorter = self._shorten(text, left_start, start, left, joints)
@@ -215,6 +215,9 @@ class Cutter:
             start = shorter[1]
             if start > trouble:
                 chunk = self._chunk
+
+    def _fit(self, left: Ids, right: Ids) -> bool:
+        return self._pairs().compatible(int(left[-1]), int(right[0]))
 
     def _shorten(self, text: str, start: int, stop: int, ids: Ids, joints: Joints) -> tuple[Ids, int] | None:
         """Drop tokens from the end, back to a joint; None where no token would be left."""
@@ -250,6 +253,11 @@ class Joints:
             size *= 2
             stop = start + size
         return len(self._text)
+
+    def is_boundary(self, position: int) -> bool:
+        """Tell whether an accepted position is the end of a pre-token, so that the tokens there never met."""
+        left = self._text[position - 1]
+        return self._family.digits is not None and left.isascii() and left.isdigit()
 
     def accepts(self, start: int, position: int) -> bool:
         """Tell whether text[start:], pre-tokenized, may be taken apart at this position.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from pydantic import model_validator
 
 from tokenmill.contract import Asset, Encoder, TokenClasses, Tokenizer, hash_file
-from tokenmill.errors import AssetError
+from tokenmill.errors import AssetError, TokenizerError
 from tokenmill.streams import StreamSpec, narrowest_dtype
 from tokenmill.tokenizers.rank_files import PATTERNS, VOCABULARIES, Ranks, well_known_file
 from tokenmill.tokenizers.text import TextEncoder, require_cpu
@@ -55,6 +56,10 @@ class TiktokenTokenizer(Tokenizer):
                 raise ValueError(
                     f"{name!r} is not a special token here; there are: {', '.join(list(known)[:20]) or 'none'}"
                 )
+        names = sorted(known if self.allowed_special == "all" else self.allowed_special)
+        for name, following in pairwise(names):
+            if following.startswith(name):
+                raise ValueError(f"`allowed_special` is ambiguous in text: {following!r} starts with {name!r}")
         return self
 
     def specials(self) -> Mapping[str, int]:
@@ -73,10 +78,13 @@ class TiktokenTokenizer(Tokenizer):
     def streams(self) -> dict[str, StreamSpec]:
         """Return `ids`, in the narrowest dtype that holds ranks and special tokens."""
         if self.vocabulary is not None:
-            ranks_size = VOCABULARIES[self.vocabulary].rank_count
+            ranks: Collection[int] = range(VOCABULARIES[self.vocabulary].rank_count)
         else:
-            ranks_size = max(self._ranks().values()) + 1
-        size = max(ranks_size, 1 + max(self.specials().values(), default=-1))
+            ranks = frozenset(self._ranks().values())
+        for name, number in self.specials().items():
+            if number in ranks:
+                raise TokenizerError(f"special token {name!r} has the id {number}, which is the rank of a token")
+        size = 1 + max(*ranks, *self.specials().values())
         return {"ids": StreamSpec(narrowest_dtype(size), vocabulary_size=size)}
 
     def load(self, device: str = "cpu") -> Encoder:
@@ -134,7 +142,13 @@ class TiktokenTokenizer(Tokenizer):
             pattern = PATTERNS.get(str(self.pattern), str(self.pattern))
         specials = self.specials()
         allowed = tuple(specials) if self.allowed_special == "all" else self.allowed_special
-        return Definition(str(path), changed, pattern, tuple((name, specials[name]) for name in sorted(allowed)))
+        return Definition(
+            path=str(path),
+            changed=changed,
+            sha256=None if self.vocabulary is None else VOCABULARIES[self.vocabulary].sha256,
+            pattern=pattern,
+            allowed=tuple((name, specials[name]) for name in sorted(allowed)),
+        )
 
     def _token_bytes(self) -> dict[int, bytes]:
         tokens = {rank: token for token, rank in self._ranks().items()}

@@ -73,12 +73,14 @@ class Definition:
     Attributes:
         path: The rank file.
         changed: The file's time of change in nanoseconds, so that a changed file is another definition.
+        sha256: What the file's text, decompressed, must hash to; None for any.
         pattern: The pre-tokenization pattern.
         allowed: Names and ids of the special tokens to recognise in text.
     """
 
     path: str
     changed: int
+    sha256: str | None
     pattern: str
     allowed: tuple[tuple[str, int], ...]
 
@@ -109,7 +111,15 @@ class Engine:
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
         data = read_rank_file(Path(definition.path))
-        known = _KNOWN.get((hashlib.sha256(data).hexdigest(), definition.pattern)) if not definition.allowed else None
+        sha256 = hashlib.sha256(data).hexdigest()
+        if definition.sha256 not in (None, sha256):
+            definition.ranks()  # names the line, where the damage shows
+            raise AssetError(
+                f"this is not the well-known rank file: its sha256 is {sha256}, not {definition.sha256}",
+                where=definition.path,
+                fix="reinstall the package that ships it; or give another rank file as `ranks`",
+            )
+        known = None if definition.allowed else _KNOWN.get((sha256, definition.pattern))
         notes: list[str] = []
         if known is not None:
             scanned = known.scanned

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+from tests.commands.conftest import Run
+from tests.datasets import build_dataset, job_of, run_splits
+from tokenmill.dataset import open_dataset
+from tokenmill.storage.outputs import Storage
+
+
+def test_json(run: Run, root: str) -> None:
+    document = run("inspect", root, "--json").json
+    dataset = open_dataset(root)
+    table = dataset["framed"]
+    assert list(document) == [
+        "uri", "job", "generation", "generations", "created", "tokenmill", "fingerprint", "tables",
+    ]  # fmt: skip
+    assert (document["uri"], document["job"], document["generation"]) == (root, "books", 1)
+    assert document["generations"] == [1]
+    assert document["fingerprint"] == dataset.fingerprint
+    assert set(document["tables"]) == {"text", "framed"}
+    found = document["tables"]["framed"]
+    assert found["tokenizer"] == {
+        "id": "bytes",
+        "config": {"bos": True},
+        "fingerprint": table.tokenizer.fingerprint,
+    }
+    assert found["sources"] == ["docs"]
+    assert (found["rows"], found["rejected"]) == (39, 1)
+    assert found["tokens"] == {"ids": sum(len(row.streams["ids"]) for row in table)}
+    assert found["shards"] == len(table.shards)
+    assert found["size_bytes"] == sum(entry.size_bytes for entry in Storage.open(root).list("framed/shards/"))
+    assert found["metadata"] == {"lang": "string", "score": "float64"}
+    assert found["streams"]["ids"]["vocabulary_size"] == 257
+    assert found["summary"] == table.summary
+
+
+def test_text(run: Run, root: str) -> None:
+    ran = run("inspect", root)
+    assert ran.code == 0
+    for shown in (
+        "job          books",
+        "Table text",
+        "Table framed",
+        "bytes bos=True",
+        "39 (1 items rejected)",
+        "docs",
+    ):
+        assert shown in ran.out, ran.out
+    assert open_dataset(root).fingerprint in ran.out
+    assert "invalid_json" in ran.out, "the summary"
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_generations(run: Run, root: str, tmp_path: Path) -> None:
+    inputs = tmp_path / "more"
+    for number in range(2):
+        (inputs).mkdir(exist_ok=True)
+        (inputs / f"{number}.txt").write_text(f"text {number}")
+        build_dataset(job_of(str(tmp_path / "grown"), inputs, source={"fields": {}}))
+    document = run("inspect", str(tmp_path / "grown"), "--json").json
+    assert (document["generation"], document["generations"]) == (2, [1, 2])
+    assert "2 (published: 1, 2)" in run("inspect", str(tmp_path / "grown")).out
+
+
+def test_an_unfinished_dataset(run: Run, tmp_path: Path, inputs: Path) -> None:
+    run_splits(job_of(str(tmp_path / "begun"), inputs))
+    ran = run("inspect", str(tmp_path / "begun"))
+    assert ran.code == 1
+    assert "unfinished" in ran.err
+    assert "run the job again" in ran.err
+
+
+def test_object_storage(run: Run, s3_root: str, inputs: Path) -> None:
+    build_dataset(job_of(s3_root, inputs))
+    assert run("inspect", s3_root, "--json").json["uri"] == s3_root
+    assert run("head", s3_root, "--json").json["tables"]["text"][0]["key"] == "doc-0"
+    assert run("verify", s3_root).code == 0
+    assert run("clean", s3_root).code == 0
+    replayed = run("replay", s3_root, "--table", "text", "--split", "0", "--ordinal", "2", "--json")
+    assert replayed.json["key"] == "doc-2"

@@ -120,7 +120,9 @@ class TreeWatch:
 
     def _look(self, pid: int, proportional: bool) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            peak = self.peaks.get(pid) or Peak(self._role(pid))
+            peak = self.peaks.get(pid) or Peak("other")
+            if peak.role == "other":
+                peak.role = self.role(pid)
             status = Path(f"/proc/{pid}/status").read_text()
             if "VmHWM:" not in status:
                 return
@@ -130,16 +132,21 @@ class TreeWatch:
                 peak.proportional = max(peak.proportional, _kilobytes(rollup, "Pss:"))
             self.peaks[pid] = peak
 
-    def _role(self, pid: int) -> str:
+    def role(self, pid: int) -> str:
+        """Return what a process is; `other` also where it has been forked and is not yet what it will be."""
         if pid == self._pid:
             return "flow"
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"pipelines.launcher_main" not in command:
+        if b"pipelines.launcher_main" not in Path(f"/proc/{pid}/cmdline").read_bytes():
             return "other"
         # The launcher forks a driver for a run, and that its workers: all have the launcher's command line.
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        above = self.peaks[parent].role if parent in self.peaks else "flow"
-        return {"flow": "launcher", "launcher": "driver"}.get(above, "worker")
+        depth, above = 1, _parent(pid)
+        while above != self._pid and above > 1:
+            depth, above = depth + 1, _parent(above)
+        return {1: "launcher", 2: "driver"}.get(depth, "worker")
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _kilobytes(text: str, name: str) -> int:

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.measuring import Peak
 
 IMPORTS = {
     "nothing": "pass",
@@ -98,12 +97,12 @@ class Moments:
     def _look(self) -> None:
         import psutil
 
+        known: set[int] = set()
         while self._process.poll() is None:
             try:
                 for child in psutil.Process(self._process.pid).children(recursive=True):
-                    if child.pid not in self._watch.peaks:
-                        role = self._watch._role(child.pid)
-                        self._watch.peaks[child.pid] = Peak(role)
+                    if child.pid not in known and (role := self._watch.role(child.pid)) != "other":
+                        known.add(child.pid)
                         self._note(f"{role} process begins", child.create_time())
             except (psutil.Error, OSError, IndexError):
                 pass

@@ -226,6 +226,14 @@ def test_open_shards_are_bounded(dataset: Dataset, monkeypatch: pytest.MonkeyPat
         assert table._cache._held == cost * len(table._cache._shards)
 
 
+def test_close(dataset: Dataset) -> None:
+    with tokenmill.open(dataset.uri) as opened:
+        row = opened["text"][0]
+        assert len(opened._cache._shards) == 1
+    assert len(opened._cache._shards) == 0
+    assert bytes(row.streams["ids"]) == bytes(opened["text"][0].streams["ids"])
+
+
 def test_local_values_are_checked_on_demand(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", [{"id": str(i), "text": "x" * 3_000_000} for i in range(3)])
     root = tmp_path / "out"

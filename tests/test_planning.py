@@ -136,7 +136,7 @@ def test_a_vocabulary_that_has_moved_is_the_same_vocabulary(inputs: Path, output
         ({"tables": [{"name": "t", "tokenizer": {"id": "bytes"}}]}, r"has tables \['text'\], which the job no longer names"),
         (
             {"tables": [{"name": "text", "tokenizer": {"id": "bytes", "bos": True}}]},
-            r"the tokenizer of table 'text' has changed: config\.bos was None, is now True \(fingerprint was",
+            r"the tokenizer of table 'text' has changed: config\.bos was not set, is now True \(fingerprint was",
         ),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, SupportsIndex, overload
+from typing import Any, Self, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -98,9 +98,9 @@ class Dataset:
         self.uri = storage.uri
         self.manifest = manifest
         self._check = check
-        cache = _ShardCache(CACHE_BYTES)
+        self._cache = _ShardCache(CACHE_BYTES)
         self._tables = {
-            name: Table(self, storage, table, cache, check=check) for name, table in manifest.tables.items()
+            name: Table(self, storage, table, self._cache, check=check) for name, table in manifest.tables.items()
         }
 
     @property
@@ -117,6 +117,16 @@ class Dataset:
     def tables(self) -> Mapping[str, Table]:
         """Name → table."""
         return dict(self._tables)
+
+    def close(self) -> None:
+        """Let go of all shards that are open. Rows stay usable, and so does the dataset: it opens them again."""
+        self._cache.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __getitem__(self, name: str) -> Table:
         if name not in self._tables:
@@ -335,6 +345,12 @@ class _ShardCache:
         opened = open_shard()
         with self._lock:
             return self._shards.setdefault(place, (opened, 0))[0]
+
+    def clear(self) -> None:
+        """Let go of all of them."""
+        with self._lock:
+            self._shards.clear()
+            self._held = 0
 
     def charge(self, place: tuple[str, int], shard: OpenShard) -> None:
         """Take note of what a shard holds by now, and let go of others where that is too much."""

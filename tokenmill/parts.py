@@ -33,8 +33,7 @@ from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.reading import open_split
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
-from tokenmill.streams import Jagged, StreamSpec
-
+from tokenmill.stream_buffers import GrowingStream
 
 #: What a row takes beside its payload: it counts towards `part_bytes`, so that tiny documents fill parts too.
 ROW_BYTES = 64
@@ -247,7 +246,7 @@ class _PartBuilder:
         self._positions: list[npt.NDArray[np.int32]] = []
         self._keys: list[str] = []
         self._metadata: dict[str, list[Any]] = {name: [] for name in self._columns}
-        self._streams = {name: _GrowingStream(spec) for name, spec in self._specs.items()}
+        self._streams = {name: GrowingStream(spec) for name, spec in self._specs.items()}
         self._rejects = RejectLines(table.name, work.number, work.split.source)
         self._statistics = PartStatistics.start(self._specs)
 
@@ -256,6 +255,8 @@ class _PartBuilder:
 
     def __exit__(self, *exception: object) -> None:
         self._rejects.close()
+        for stream in self._streams.values():
+            stream.release()
 
     def add(self, batch: ItemBatch, rejects: Sequence[Reject]) -> None:
         """Tokenize a batch and keep its rows."""
@@ -369,26 +370,3 @@ def _lasting(version: str | None) -> str | None:
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.empty(0, dtype)
-
-
-class _GrowingStream:
-    """The rows of one stream, collected in one contiguous array that grows in place."""
-
-    def __init__(self, spec: StreamSpec) -> None:
-        self._dims = len(spec.dims)
-        self._values: npt.NDArray[Any] = np.empty(1 << 16, spec.dtype)
-        self._filled = 0
-        self._shapes: list[npt.NDArray[np.int64]] = []
-
-    def extend(self, batch: Jagged) -> None:
-        stop = self._filled + len(batch.values)
-        if stop > len(self._values):
-            # realloc moves pages, not bytes, for arrays of this size; nobody else holds this array yet
-            self._values.resize(max(stop, len(self._values) * 3 // 2), refcheck=False)
-        self._values[self._filled : stop] = batch.values
-        self._filled = stop
-        self._shapes.append(batch.shapes)
-
-    def jagged(self) -> Jagged:
-        shapes = np.concatenate(self._shapes) if self._shapes else np.empty((0, self._dims), np.int64)
-        return Jagged(self._values[: self._filled], shapes)

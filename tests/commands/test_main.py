@@ -62,7 +62,12 @@ def test_a_bad_uri_is_a_wrong_configuration(run: Run) -> None:
     assert "secret" not in ran.err
 
 
-KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TokenmillError)]
+# A missing manifest is told as a DatasetError.
+KINDS: list[type[TokenmillError]] = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, TokenmillError) and kind is not errors.MissingFileError
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,8 +78,6 @@ def test_every_error_ends_with_its_exit_code(
         raise kind("what happened", where="here", fix="do this")
 
     monkeypatch.setattr("tokenmill.dataset.read_manifest", fail)
-    if kind is errors.MissingFileError:
-        pytest.skip("a missing manifest is told otherwise")
     ran = run("inspect", root)
     assert (ran.code, ran.out, ran.err) == (kind.exit_code, "", "error: here: what happened\n  → do this\n")
 
@@ -125,3 +128,14 @@ def test_starting_up_imports_little() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", command], check=True)
+
+
+def test_the_documented_exit_codes_are_those_of_the_errors() -> None:
+    text = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    documented: dict[str, int] = {}
+    for line in text.partition("## Exit codes")[2].partition("\n## ")[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and cells[0].isdigit():
+            documented |= {name.strip(" `"): int(cells[0]) for name in cells[2].split(",") if name}
+    kinds: list[type[TokenmillError]] = [*KINDS, errors.MissingFileError]
+    assert documented == {kind.__name__: kind.exit_code for kind in kinds if kind is not TokenmillError}

@@ -22,12 +22,28 @@ from tokenmill.planning import make_plan
 from tokenmill.storage.outputs import Storage
 
 
-@pytest.fixture
-def mine(small: Corpus, tmp_path: Path) -> Corpus:
-    """A copy of the small corpus that a test may change."""
-    directory = tmp_path / "mine"
+@pytest.fixture(scope="module")
+def mine(small: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A copy of the small corpus that a test may change, and must restore."""
+    directory = tmp_path_factory.mktemp("refusals") / "mine"
     shutil.copytree(small.directory, directory, copy_function=shutil.copy2)
     return replace(small, directory=directory)
+
+
+@pytest.fixture(scope="module")
+def finished(mine: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job whose output is published; nobody writes to it."""
+    job = mine.job(str(tmp_path_factory.mktemp("finished") / "out"))
+    execute_here(job)
+    return job
+
+
+@pytest.fixture(scope="module")
+def begun(mine: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job that was broken off after its first split."""
+    job = mine.job(str(tmp_path_factory.mktemp("begun") / "out"))
+    execute_here(job, [0])
+    return job
 
 
 def _append(path: Path) -> None:
@@ -61,32 +77,40 @@ def _refused(job: Job, difference: str) -> None:
 
 
 @pytest.mark.parametrize("name", _INPUT_CHANGES)
-@pytest.mark.parametrize("finished", [True, False], ids=["finished", "begun"])
-def test_changed_input(name: str, finished: bool, root: str, mine: Corpus) -> None:
-    job = mine.job(root)
-    execute_here(job, None if finished else [0])
+def test_changed_input(name: str, finished: Job, begun: Job, mine: Corpus, tmp_path: Path) -> None:
     change, difference = _INPUT_CHANGES[name]
     file = mine.directory / "web" / "cut.jsonl"
+    kept = shutil.copy2(file, tmp_path)
     change(file)
-    _refused(job, f"{file}: {difference}")
+    try:
+        _refused(finished, f"{file}: {difference}")
+        _refused(begun, f"{file}: {difference}")
+    finally:
+        shutil.copy2(kept, file)
+
+
+def _changed(job: Job, **changes: Any) -> Job:
+    return Job.model_validate({**job.model_dump(mode="json"), **changes})
+
+
+def _member(job: Job, name: str) -> Any:
+    return job.model_dump(mode="json")[name]
 
 
 def _source(job: Job, **changes: Any) -> Job:
-    value = job.model_dump(mode="json")
-    value["sources"][0].update(changes)
-    return Job.model_validate(value)
+    first, *others = _member(job, "sources")
+    return _changed(job, sources=[{**first, **changes}, *others])
 
 
 _JOB_CHANGES: dict[str, tuple[Callable[[Job], Job], str]] = {
     "tokenizer": (
-        lambda job: Job.model_validate(
-            {**job.model_dump(mode="json"), "tables": [{"name": "text", "tokenizer": {"id": "bytes", "eos": True}}]}
-            | {"tables": [{"name": "text", "tokenizer": {"id": "bytes", "eos": True}}, _table(job, 1)]}
+        lambda job: _changed(
+            job, tables=[{"name": "text", "tokenizer": {"id": "bytes", "eos": True}}, _member(job, "tables")[1]]
         ),
-        "tokenizer of table 'text' has changed: config.eos was .*False.*True",
+        "tokenizer of table 'text' has changed: config.eos was None, is now True",
     ),
     "splitting": (
-        lambda job: Job.model_validate({**job.model_dump(mode="json"), "splitting": {"part_bytes": 12345}}),
+        lambda job: _changed(job, splitting={"part_bytes": 12345}),
         "splitting was .* is now .*12345",
     ),
     "text field": (lambda job: _source(job, fields={"text": "body", "id": "id"}), "source 'web': fields was .*body"),
@@ -94,39 +118,30 @@ _JOB_CHANGES: dict[str, tuple[Callable[[Job], Job], str]] = {
     "metadata": (lambda job: _source(job, metadata={}), "source 'web': metadata was .*language"),
     "format": (lambda job: _source(job, format="jsonl"), "source 'web': format was 'auto', is now 'jsonl'"),
     "item limit": (
-        lambda job: Job.model_validate({**job.model_dump(mode="json"), "limits": {"max_item_bytes": 77}}),
+        lambda job: _changed(job, limits={"max_item_bytes": 77}),
         "limits.max_item_bytes was 256000000, is now 77",
     ),
     "table removed": (
-        lambda job: Job.model_validate({**job.model_dump(mode="json"), "tables": [_table(job, 0)]}),
+        lambda job: _changed(job, tables=_member(job, "tables")[:1]),
         r"has tables \['framed'\], which the job no longer names",
     ),
     "source removed": (
-        lambda job: Job.model_validate(
-            {**job.model_dump(mode="json"), "sources": job.model_dump(mode="json")["sources"][:1]}
-        ),
-        r"has sources \['notes'\]|no longer",
+        lambda job: _changed(job, sources=_member(job, "sources")[:1]),
+        r"has sources \['notes'\], which the job no longer names",
     ),
 }
 
 
-def _table(job: Job, index: int) -> Any:
-    return job.model_dump(mode="json")["tables"][index]
-
-
 @pytest.mark.parametrize("name", _JOB_CHANGES)
-def test_changed_job(name: str, root: str, mine: Corpus) -> None:
-    job = mine.job(root)
-    execute_here(job)
+def test_changed_job(name: str, finished: Job, begun: Job) -> None:
     change, difference = _JOB_CHANGES[name]
-    _refused(change(job), difference)
-    assert execute_here(job)["made"] == 0
+    _refused(change(finished), difference)
+    _refused(change(begun), difference)
 
 
-def test_changed_name_workers_and_tolerance_are_no_contradiction(root: str, mine: Corpus) -> None:
-    job = mine.job(root)
-    execute_here(job)
-    other = mine.job(root, name="renamed", runner={"workers": 7}, limits={"max_rejected_fraction": 0.9})
+def test_changed_name_workers_and_tolerance_are_no_contradiction(finished: Job, mine: Corpus) -> None:
+    limits = {"max_rejected_fraction": 0.9}
+    other = mine.job(finished.output, name="renamed", runner={"workers": 7}, limits=limits)
     assert execute_here(other)["made"] == 0
 
 
@@ -137,7 +152,7 @@ def test_input_changed_after_planning(workers: int, tmp_path: Path, mine: Corpus
     plan = make_plan(Storage.open(job.output), job).plan
     file = mine.directory / "web" / "cut.jsonl"
     times = file.stat()
-    for _ in range(3):
+    for _ in range(2):
         os.utime(file, ns=(1, 1))
         with pytest.raises(ChangedError, match="changed since it was planned"):
             list(launcher.get().run(RunRequest(job.output, 1, 0, len(plan.splits), workers=workers)))

@@ -96,8 +96,10 @@ def _rejects(receipt: Receipt) -> str:
 @pytest.mark.parametrize("was_published", [False, True], ids=["before-publication", "after-publication"])
 @pytest.mark.parametrize(
     "names",
-    [*[pytest.param((name,), marks=pytest.mark.slow, id=name) for name in _DAMAGES]]
-    + [pytest.param(tuple(_DAMAGES), id="all at once")],
+    [
+        *[pytest.param((name,), marks=pytest.mark.slow, id=name) for name in _DAMAGES],
+        pytest.param(tuple(_DAMAGES), id="all at once"),
+    ],
 )
 def test_damage_is_noticed_and_mended(
     names: tuple[str, ...], was_published: bool, tmp_path: Path, small: Corpus, expected: Contents
@@ -269,9 +271,7 @@ def test_interrupted_publication(writes: int, tmp_path: Path, small: Corpus, exp
     assert published(job.output, small.keys) == expected
 
 
-def test_damaged_sidecar_is_mended_and_damaged_manifest_refused(
-    root: str, small: Corpus, expected: Contents
-) -> None:
+def test_damaged_sidecar_is_mended_and_damaged_manifest_refused(root: str, small: Corpus, expected: Contents) -> None:
     job = small.job(root)
     storage = Storage.open(root)
     execute_here(job)

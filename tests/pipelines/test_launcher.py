@@ -44,14 +44,14 @@ def test_several_runs_after_another_and_events_that_come_at_once(tmp_path: Path)
 
 
 def test_a_killed_launcher_is_reported(tmp_path: Path) -> None:
+    asked = request(tmp_path)
     with Launcher() as launcher:
         os.kill(launcher.pid, signal.SIGKILL)
-        with pytest.raises(RunError, match="the launcher process") as caught:
-            list(launcher.run(request(tmp_path)))
-        assert "run the job again" in str(caught.value.fix)
-        assert not launcher.alive
-        with pytest.raises((RunError, OSError)):
-            list(launcher.run(request(tmp_path)))
+        for _ in range(2):
+            with pytest.raises(RunError, match="the launcher process") as caught:
+                list(launcher.run(asked))
+            assert "run the job again" in str(caught.value.fix)
+            assert not launcher.alive
 
 
 def test_closing_a_run_early_kills_all_of_it(tmp_path: Path) -> None:
@@ -91,16 +91,17 @@ def test_importing_pipelines_imports_no_beam() -> None:
 
 
 def test_lines_that_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Launcher() as launcher:
-        ours, theirs = socket.socketpair()
-        monkeypatch.setattr(launcher, "_socket", ours)
-        data = b"".join(json.dumps({"event": name, "text": "é" * 40_000}).encode() + b"\n" for name in ("a", "b", "done"))
-        theirs.sendall(data[:100])
-        assert launcher._next_event(0.01) is None
-        theirs.sendall(data[100:])
-        assert [launcher._next_event(1)["event"] for _ in range(3)] == ["a", "b", "done"]  # type: ignore[index]
-        assert launcher._next_event(0.01) is None
-        theirs.close()
-        launcher._process.kill()
-        with pytest.raises(RunError, match="launcher process ended"):
-            launcher._next_event(1)
+    ours, theirs = socket.socketpair()
+    with Launcher() as launcher, ours, theirs:
+        with monkeypatch.context() as patch:
+            patch.setattr(launcher, "_socket", ours)
+            data = b"".join(json.dumps({"event": name, "text": "x" * 9000}).encode() + b"\n" for name in "abc")
+            theirs.sendall(data[:100])
+            assert launcher._next_event(0.01) is None
+            theirs.sendall(data[100:])
+            assert [launcher._next_event(1)["event"] for _ in range(3)] == ["a", "b", "c"]  # type: ignore[index]
+            assert launcher._next_event(0.01) is None
+            theirs.close()
+            launcher._process.kill()
+            with pytest.raises(RunError, match="launcher process ended"):
+                launcher._next_event(1)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines import Launcher, RunRequest
+from pipelines.graph import lanes_of
 from tests.datasets import job_of, write_jsonl
 from tests.test_encoders import write_ranks
 from tokenmill.errors import AssetError, ChangedError, CorruptionError, RunError
@@ -105,7 +106,8 @@ def test_shards_do_not_depend_on_the_number_of_workers(
 ) -> None:
     job, plan = planned(inputs, tmp_path / "out")
     events = run(launcher, job, plan, workers=workers)
-    assert events == [{"event": "started", "splits": len(plan.splits)}, {"event": "done"}]
+    assert [event["event"] for event in events] == ["started", "done"]
+    assert events[0]["splits"] == len(plan.splits)
     assert shards(job, plan) == undisturbed
 
 
@@ -172,15 +174,14 @@ def test_a_partition_does_its_splits_only(launcher: Launcher, inputs: Path, tmp_
     run(launcher, job, plan, first_split=2, last_split=4)
     names = {name.split("-")[0] for name in os.listdir(f"{job.output}/text/receipts")}
     assert names == {"000002", "000003"}
-    assert run(launcher, job, plan, first_split=2, last_split=2) == [{"event": "started", "splits": 0}, {"event": "done"}]
+    events = run(launcher, job, plan, first_split=2, last_split=2)
+    assert (events[0]["splits"], events[-1]["event"]) == (0, "done")
 
 
 def test_both_workers_work(launcher: Launcher, inputs: Path, tmp_path: Path) -> None:
     """Receipts of both lanes appear from the beginning, not one lane after the other."""
     job, plan = planned(inputs, tmp_path / "out")
     run(launcher, job, plan, workers=2)
-    from pipelines.graph import lanes_of
-
     lanes = lanes_of(plan, RunRequest(job.output, 1, 0, len(plan.splits), workers=2))
     spans = []
     for lane in lanes:

@@ -1,4 +1,4 @@
-"""Real vocabularies from installed packages, and the reference libraries' own ids. A test without one skips, saying so."""
+"""Real vocabularies from installed packages, and the reference libraries' own ids. Without one, a test skips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiktoken
-from tiktoken_ext import openai_public
+from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from tokenmill.tokenizers.rank_files import VOCABULARIES, Ranks, parse_ranks, read_rank_file, well_known_file
 

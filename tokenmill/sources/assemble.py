@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from tokenmill.jobs import MetadataType, Source
 from tokenmill.sources import reasons
@@ -39,7 +40,7 @@ class ItemAssembler:
 
     def batch(
         self,
-        ordinals: Sequence[int],
+        ordinals: Sequence[int] | npt.NDArray[np.int64],
         ends: Sequence[int],
         texts: list[Any],
         ids: list[Any] | None,
@@ -65,7 +66,7 @@ class ItemAssembler:
         keys = [self._path] * len(texts) if ids is None else self._keys(ids, problems)
         columns = {name: self._column(name, values, problems) for name, values in metadata.items()}
         batch = ItemBatch(
-            np.array(ordinals, np.int64),
+            np.asarray(ordinals, np.int64),
             np.array(ends, np.int64),
             sizes,
             keys,
@@ -84,7 +85,7 @@ class ItemAssembler:
         batch.rejects.sort(key=lambda reject: reject.ordinal)
         return _without(batch, problems)
 
-    def _sizes(self, texts: list[Any], problems: dict[int, _Problem]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _sizes(self, texts: list[Any], problems: dict[int, _Problem]) -> npt.NDArray[np.int64]:
         if set(map(type, texts)) <= {str}:
             try:
                 sizes = utf8_sizes(texts)

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
@@ -89,22 +90,25 @@ def read_jsonl(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
 
 
 class _Pending:
-    """Records that wait to become a batch."""
+    """Records and rejects that wait to become a batch."""
 
     def __init__(self, task: FileTask, cursor: Cursor) -> None:
-        self.ordinal = cursor.ordinal
         self.position = cursor.position
         self.records: list[Any] = []
         self.rejects: list[Reject] = []
-        self._ordinals: list[int] = []
+        self._first = cursor.ordinal  # of what is pending
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._bytes = 0
-        self._first = cursor.ordinal
         self._task = task
         self._path = task.file.path
         self._fields = RecordFields(task.source)
         self._assembler = ItemAssembler(task.source, task.limits, task.file.path)
+
+    @property
+    def ordinal(self) -> int:
+        """Number of the next item."""
+        return self._first + len(self.records) + len(self.rejects)
 
     def add_block(self, block: LineBlock) -> Iterator[ItemBatch]:
         """Decode the lines of a block; yields batches as they fill."""
@@ -112,38 +116,52 @@ class _Pending:
         shift = block.offset - begin
         if not block.offset and data.startswith(BYTE_ORDER_MARK, begin):
             begin += len(BYTE_ORDER_MARK)
+        while begin < end:
+            begin = self._fill(data, begin, end, shift)
+            if self._bytes >= BATCH_BYTES or len(self.records) + len(self.rejects) >= BATCH_ITEMS:
+                if self.records or self.rejects:
+                    yield self.flush()
+                self._bytes = 0
+        self.position = end + shift
+
+    def _fill(self, data: bytes, begin: int, end: int, shift: int) -> int:
+        """Decode lines of `data[begin:end]` until the batch is full; return where the next one starts.
+
+        Everything that is done for each line is here, and nothing that need not be.
+        """
         view = memoryview(data)
         find, decode = data.find, self._fields.decode
+        add_record, add_start, add_end = self.records.append, self._starts.append, self._ends.append
         limit = self._task.limits.max_item_bytes
-        room = BATCH_BYTES - self._bytes
-        flushed, first = begin, self._first
-        while begin < end:
+        large = min(BATCH_BYTES, limit + 1)
+        first = begin
+        full = min(end, begin + BATCH_BYTES - self._bytes)
+        room = BATCH_ITEMS - len(self.records) - len(self.rejects)
+        while begin < full and room:
             stop = find(b"\n", begin, end)
             if stop < 0:
                 stop = end
-            length = stop - begin
-            if length >= BATCH_BYTES and self.records:  # a large item is a batch of its own
-                yield self.flush()
-                flushed, room, first = begin, BATCH_BYTES, self.ordinal
+            if stop - begin >= large:
+                if stop - begin > limit:
+                    self.add_long_line(LongLine(begin + shift, stop + 1 + shift, data[begin : begin + 1000]))
+                    begin = stop + 1
+                    break
+                if self.records:  # a large item is a batch of its own
+                    self._bytes = BATCH_BYTES
+                    return begin
             try:
-                if length > limit:
-                    self.add_long_line(LongLine(begin + shift, stop + 1 + shift, data[begin : begin + 100]))
-                else:
-                    self.records.append(decode(view[begin:stop]))
-                    self._ordinals.append(self.ordinal)
-                    self._starts.append(begin + shift)
-                    self._ends.append(min(stop + 1, end) + shift)
-                    self.ordinal += 1
+                add_record(decode(view[begin:stop]))
+                add_start(begin + shift)
+                add_end(stop + 1 + shift)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 if line := data[begin:stop].strip(b" \t\r"):
                     self._reject(begin + shift, *explain(line, error))
             begin = stop + 1
-            if begin - flushed >= room or self.ordinal - first >= BATCH_ITEMS:
-                if self.ordinal > first:
-                    yield self.flush()
-                flushed, room, first = begin, BATCH_BYTES, self.ordinal
-        self._bytes = BATCH_BYTES - room + end - flushed
-        self.position = end + shift
+            room -= 1
+        if begin > end and self._ends and self._ends[-1] == begin + shift:  # the last line has no line feed
+            self._ends[-1] -= 1
+        self._bytes += begin - first
+        return begin
 
     def add_long_line(self, line: LongLine) -> None:
         """Note a line that is too long."""
@@ -154,13 +172,15 @@ class _Pending:
 
     def _reject(self, offset: int, reason: str, message: str) -> None:
         self.rejects.append(Reject(self.ordinal, self._path, f"{self._path}:{offset}", reason, message))
-        self.ordinal += 1
 
     def flush(self) -> ItemBatch:
         """Return what is pending as a batch."""
-        records, fields, starts = self.records, self._fields, self._starts
+        records, fields, starts, following = self.records, self._fields, self._starts, self.ordinal
+        ordinals = np.arange(self._first, following)
+        if self.rejects:
+            ordinals = np.delete(ordinals, [reject.ordinal - self._first for reject in self.rejects])
         batch = self._assembler.batch(
-            self._ordinals,
+            ordinals,
             self._ends,
             list(map(fields.text, records)),
             None if fields.id is None else list(map(fields.id, records)),
@@ -169,8 +189,8 @@ class _Pending:
             self.rejects,
             [f"{self._path}:{start}" for start in starts] if self._task.explicit_locators else (),
         )
-        self.records, self._ordinals, self._starts, self._ends, self.rejects = [], [], [], [], []
-        self._bytes, self._first = 0, self.ordinal
+        self.records, self._starts, self._ends, self.rejects = [], [], [], []
+        self._bytes, self._first = 0, following
         return batch
 
 

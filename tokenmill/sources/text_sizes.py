@@ -20,13 +20,13 @@ _as_utf8_and_size = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.
 
 def utf8_sizes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the size of each text in UTF-8, int64 `[n]`; raises UnicodeEncodeError where one has a lone surrogate."""
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    if all(map(str.isascii, texts)):
+        return sizes
     size = ctypes.c_ssize_t()
     address = ctypes.addressof(size)
-    sizes = np.empty(len(texts), np.int64)
     for number, text in enumerate(texts):
-        if text.isascii():
-            sizes[number] = len(text)
-        else:
+        if not text.isascii():
             _as_utf8_and_size(text, address)
             sizes[number] = size.value
     return sizes

@@ -136,7 +136,7 @@ class Engine:
             self.batch = fast
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def engine(definition: Definition) -> Engine:
     """Return the engine for a definition; one a process, shared by planning, workers forked from it and encoders."""
     return Engine(definition)

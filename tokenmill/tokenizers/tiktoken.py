@@ -48,7 +48,8 @@ class TiktokenTokenizer(Tokenizer):
         if self.ranks is not None and self.pattern is None:
             raise ValueError(f"`ranks` needs a `pattern`: a regex, or one of {', '.join(PATTERNS)}")
         known = self.specials()
-        if len(set(known.values())) != len(known) or any(number < 0 for number in known.values()) or "" in known:
+        given = self.special_tokens or {}
+        if len(set(given.values())) != len(given) or any(number < 0 for number in given.values()) or "" in given:
             raise ValueError("`special_tokens` needs names that are not empty and distinct ids from 0")
         wanted = () if self.allowed_special == "all" else self.allowed_special
         for name in (*wanted, self.bos, self.eos):

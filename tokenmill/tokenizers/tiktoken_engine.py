@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tokenmill.tokenizers.probe import PROBE_TEXTS
 from tokenmill.tokenizers.rank_files import PATTERNS, VOCABULARIES, Ranks, parse_ranks, read_rank_file
 from tokenmill.tokenizers.text import Batch, Lengths
 
-LONG_CHARACTERS = 1 << 16
+LONG_CHARACTERS = 1 << 18
 """Texts above this length are cut into pieces; below it the engine's worst case is 15 ms."""
 
 # Spellings that fastokens has fast scanners for, and that long texts can be cut for.
@@ -95,7 +96,7 @@ def load_ranks(path: str, changed: int) -> Ranks:
     return parse_ranks(read_rank_file(Path(path)), path)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def engine(definition: Definition) -> Engine:
     """Return the engine for a definition; one a process, shared by planning, workers forked from it and encoders."""
     return Engine(definition)
@@ -141,8 +142,8 @@ class Engine:
         self._cutter = None if family is None else Cutter(family, self._one, self._pairs, LONG_CHARACTERS)
         if family is None:
             notes.append(
-                f"pattern {definition.pattern!r} is not one that long texts can be cut for: a pre-token of megabytes "
-                "may take minutes, or be rejected"
+                f"long texts cannot be cut for the pattern {textwrap.shorten(definition.pattern, 60)}: a pre-token of "
+                "megabytes may take minutes, or be rejected"
             )
         allowed = [re.escape(name) for name, _ in definition.allowed]
         self._special = re.compile("|".join(allowed)) if allowed else None

@@ -30,10 +30,11 @@ AllowChange = Annotated[
 @app.command()
 def run(job_path: JobPath, allow_environment_change: AllowChange = False) -> None:
     """Run a job as a Prefect flow: plan it, tokenize, publish. Running it again resumes, or adds what is new."""
-    job = load_job(job_path)
     from flows import launching
 
-    with launching.start_ahead(job):
+    with launching.start_ahead() as started:
+        job = load_job(job_path)
+        launching.load_encoders(started, job)
         _quiet_prefect()
         from flows.tokenize_corpus import tokenize_corpus
         from tokenmill.manifests import read_manifest

@@ -11,12 +11,16 @@ from tokenmill.jobs import Job
 _started: Launcher | None = None
 
 
-def start_ahead(job: Job) -> Launcher:
-    """Start a launcher for the run to come, and let it load the job's encoders meanwhile."""
+def start_ahead() -> Launcher:
+    """Start a launcher for the run to come: it imports Beam while its owner reads the job and imports Prefect."""
     global _started
     _started = Launcher()
-    _started.load([(table.tokenizer, table.device) for table in job.tables])
     return _started
+
+
+def load_encoders(started: Launcher, job: Job) -> None:
+    """Let a launcher load the job's encoders."""
+    started.load([(table.tokenizer, table.device) for table in job.tables])
 
 
 @contextlib.contextmanager
@@ -26,5 +30,5 @@ def launcher(job: Job) -> Iterator[Launcher]:
         yield _started
         return
     with Launcher() as new:
-        new.load([(table.tokenizer, table.device) for table in job.tables])
+        load_encoders(new, job)
         yield new

@@ -6,7 +6,6 @@ when its owner's end of the socket closes.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os

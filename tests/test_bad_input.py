@@ -70,7 +70,8 @@ def keys(output: str) -> list[str]:
 
 def lines(records: list[Any]) -> bytes:
     return b"".join(
-        record if isinstance(record, bytes) else json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records
+        record if isinstance(record, bytes) else json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        for record in records
     )
 
 
@@ -118,7 +119,9 @@ def test_a_bad_item_is_quarantined_and_the_others_stay(
     assert not (Path(output + "2") / "manifests").exists()
 
 
-@pytest.mark.parametrize("text", ["", "\0", "a\0b\0", " " * 100_000, "\ufeff", "<|endoftext|>", "\r\n\u2028\x1a\x85", "🜁" * 3000])
+@pytest.mark.parametrize(
+    "text", ["", "\0", "a\0b\0", " " * 100_000, "\ufeff", "<|endoftext|>", "\r\n\u2028\x1a\x85", "🜁" * 3000]
+)
 def test_odd_text_is_text(inputs: Path, output: str, text: str) -> None:
     (inputs / "a.jsonl").write_bytes(lines([GOOD[0], {"id": "odd\0", "text": text}, GOOD[1]]))
     tables = [
@@ -152,7 +155,9 @@ def test_duplicate_ids_are_all_kept(inputs: Path, output: str) -> None:
 def test_a_wrong_field_name_rejects_all_and_publishes_nothing(inputs: Path, output: str) -> None:
     (inputs / "a.jsonl").write_bytes(lines(GOOD))
     with pytest.raises(RejectedFractionError) as caught:
-        build_dataset(job_of(output, inputs, source={"fields": {"text": "body"}}, limits={"max_rejected_fraction": 0.01}))
+        build_dataset(
+            job_of(output, inputs, source={"fields": {"text": "body"}}, limits={"max_rejected_fraction": 0.01})
+        )
     assert "200 of 200 items were rejected (100.00%; the job allows 1.00%): missing_field 200" in str(caught.value)
     assert "max_rejected_fraction" in str(caught.value.fix)
     with pytest.raises(TokenmillError, match="unfinished"):
@@ -250,7 +255,7 @@ def test_of_a_torn_file_the_good_items_are_kept(inputs: Path, output: str, endin
 
 @pytest.mark.parametrize("ending", COMPRESSORS)
 def test_damage_in_the_middle_of_a_file_is_noticed(inputs: Path, output: str, ending: str) -> None:
-    """At the damage, or at the checksum behind it; what is lost behind it is estimated."""
+    """At the damage, or only at the checksum at the end: until then a decompressor may give rubbish, or wrong text."""
     records = _records(1000)
     data = bytearray(COMPRESSORS[ending](lines(records)))
     middle = len(data) // 2
@@ -263,7 +268,8 @@ def test_damage_in_the_middle_of_a_file_is_noticed(inputs: Path, output: str, en
     assert good > 300
     (torn,) = (reject for reject in rejects(output) if reject["reason"] == "torn_file")
     assert torn["key"] == f"a.jsonl.{ending}"
-    assert table.rows + table.rejected == pytest.approx(1000, rel=0.3)
+    assert table.rejected == sum(reject["lost_items"] for reject in rejects(output))
+    assert table.rows < 1000
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.jsonl.xz", "a.jsonl.bz2"])
@@ -282,7 +288,8 @@ def test_a_parquet_file_that_is_none(inputs: Path, output: str) -> None:
     build_dataset(job_of(output, inputs))
     assert len(keys(output)) == 200
     (reject,) = rejects(output)
-    assert (reject["reason"], reject["key"]) == ("unreadable_file", "a.parquet")
+    assert reject["reason"] in ("unreadable_file", "torn_file")
+    assert reject["key"] == "a.parquet"
 
 
 def test_empty_files_hold_no_items(inputs: Path, output: str) -> None:
@@ -408,8 +415,7 @@ def test_a_full_disk(small_disk: Path, inputs: Path) -> None:
     _fill(job)
     finished = list(list_receipts(Storage.open(job.output), "text"))
     assert 1 <= len(finished) < 12
-    for name in os.listdir(f"{job.output}/.tmp"):
-        raise AssertionError(f"{name} takes the space that is missing")
+    assert not list(Path(job.output, ".tmp").iterdir()), "it takes the space that is missing"
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     assert build_dataset(job).tables["text"].rows == 200
     assert {name.attempt for name in list_receipts(Storage.open(job.output), "text")} == {0}
@@ -435,11 +441,14 @@ def test_a_file_size_limit(inputs: Path, output: str) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
         "try:\n"
-        "    build_dataset(job_of(sys.argv[2], sys.argv[1], splitting={'split_bytes': 10_000_000, 'part_bytes': 900_000}))\n"
+        "    splitting = {'split_bytes': 10_000_000, 'part_bytes': 900_000}\n"
+        "    build_dataset(job_of(sys.argv[2], sys.argv[1], splitting=splitting))\n"
         "except StorageError as error:\n"
         "    sys.exit(str(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(inputs), output], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(inputs), output], capture_output=True, text=True, check=False
+    )
     assert "File too large" in done.stderr
     assert "ulimit -f" in done.stderr
     assert not list(Path(output).glob("text/*/*"))
@@ -475,7 +484,7 @@ def test_a_missing_bucket(s3_root: str, inputs: Path) -> None:
 def test_a_server_that_is_not_there(s3_root: str, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(inputs / "a.jsonl", GOOD)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("tokenmill.storage.s3_client._PATIENCE_SECONDS", 1.0, raising=False)
+    monkeypatch.setattr("tokenmill.storage.s3_client.RETRY_SECONDS", 1.0)
     with pytest.raises(StorageError) as caught:
         build_dataset(job_of(s3_root, inputs))
     assert "127.0.0.1:9" in str(caught.value)
@@ -508,8 +517,10 @@ def test_an_unknown_tokenizer(inputs: Path, output: str) -> None:
     with pytest.raises(TokenizerError, match="there is no tokenizer 'tiktokn'; did you mean 'tiktoken'") as caught:
         build_dataset(job_of(output, inputs, tables=[{"name": "text", "tokenizer": {"id": "tiktokn"}}]))
     assert "bytes, huggingface, sentencepiece, tiktoken" in str(caught.value.fix)
-    with pytest.raises(TokenizerError, match="tokenizer.vocabulary: Input should be 'cl100k_base'"):
-        build_dataset(job_of(output, inputs, tables=[{"name": "text", "tokenizer": {"id": "tiktoken", "vocabulary": "x"}}]))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.vocabulary: Input should be 'cl100k_base'"):
+        build_dataset(
+            job_of(output, inputs, tables=[{"name": "text", "tokenizer": {"id": "tiktoken", "vocabulary": "x"}}])
+        )
     assert not Path(output).exists()
 
 
@@ -520,7 +531,12 @@ def test_a_corrupt_vocabulary(inputs: Path, output: str, tmp_path: Path, kind: s
     path = tmp_path / "vocabulary.json"
     write_ranks(path, 300)
     good = path.read_bytes()
-    content = {"altered": good.replace(b" 200\n", b" 20O\n"), "truncated": good[:-8], "empty": b"", "binary": bytes(range(256))}
+    content = {
+        "altered": good.replace(b" 200\n", b" 20O\n"),
+        "truncated": good[:-8],
+        "empty": b"",
+        "binary": bytes(range(256)),
+    }
     path.unlink()
     if damage == "directory":
         path.mkdir()
@@ -585,10 +601,14 @@ def test_resume_mends_the_tables_of_a_manifest(published: tuple[Job, Manifest], 
     assert path.read_bytes() == content
 
 
-def test_a_changed_tokenizer_or_input_over_an_old_output_is_refused(published: tuple[Job, Manifest], inputs: Path) -> None:
+def test_a_changed_tokenizer_or_input_over_an_old_output_is_refused(
+    published: tuple[Job, Manifest], inputs: Path
+) -> None:
     job, manifest = published
     before = {path: path.stat().st_mtime_ns for path in Path(job.output).rglob("*")}
-    with pytest.raises(ChangedError, match=r"the tokenizer of table 'text' has changed: config\.eos was not set, is now True"):
+    with pytest.raises(
+        ChangedError, match=r"the tokenizer of table 'text' has changed: config\.eos was .*, is now True"
+    ):
         build_dataset(job_of(job.output, inputs, tables=[{"name": "text", "tokenizer": {"id": "bytes", "eos": True}}]))
     with open(inputs / "a.jsonl", "ab") as file:
         file.write(b"\n")

@@ -75,12 +75,12 @@ def test_package() -> None:
 def test_dataset(dataset: Dataset, any_root: str) -> None:
     assert dataset.uri == any_root
     assert dataset.generation == 1
-    assert list(dataset) == list(dataset.tables) == ["framed", "text"]
+    assert list(dataset) == list(dataset.tables) == ["text", "framed"]
     assert len(dataset) == 2
     assert "text" in dataset
     assert "nope" not in dataset
     assert dataset.fingerprint == dataset.manifest.fingerprint
-    with pytest.raises(DatasetError, match="no table 'nope'; it has framed, text"):
+    with pytest.raises(DatasetError, match="no table 'nope'; it has text, framed"):
         dataset["nope"]
     assert "400" not in repr(dataset)
     assert str(len(dataset["text"])) in repr(dataset)

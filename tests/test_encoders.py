@@ -36,7 +36,9 @@ class Fragile:
         kept = [payload for payload in payloads if payload not in self._failing]
         failures = tuple(Failure(i, "odd", f"{p}") for i, p in enumerate(payloads) if p in self._failing)
         ids = Jagged.from_rows([np.full(n, n) for n in kept], SPECS["ids"])
-        return Encoded({"ids": ids, "pairs": Jagged.from_rows([np.full((n, 2), n) for n in kept], SPECS["pairs"])}, failures)
+        return Encoded(
+            {"ids": ids, "pairs": Jagged.from_rows([np.full((n, 2), n) for n in kept], SPECS["pairs"])}, failures
+        )
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
@@ -83,13 +85,26 @@ IDS = {"ids": SPECS["ids"]}
     [
         (Encoded({}), r"returned streams \[\]; its specs name \['ids'\]"),
         (Encoded({"ids": Jagged.from_lengths(np.array([200], np.uint8), np.array([1]))}), "holds id 200"),
-        (Encoded({"ids": Jagged.from_lengths(np.array([1], np.uint8), np.array([1]))}, (Failure(0, "x", ""),)), "0 rows"),
+        (
+            Encoded({"ids": Jagged.from_lengths(np.array([1], np.uint8), np.array([1]))}, (Failure(0, "x", ""),)),
+            "0 rows",
+        ),
         (Encoded({"ids": Jagged.from_lengths(np.array([1, 2], np.uint8), np.array([1, 1]))}), "1 rows"),
         (Encoded({"ids": Jagged.from_lengths(np.array([1], np.int64), np.array([1]))}), "holds int64"),
-        (Encoded({"ids": Jagged.from_lengths(np.array([], np.uint8), np.array([], np.int64))}, (Failure(1, "x", ""),)), r"failures at \[1\]"),
-        (Encoded({"ids": Jagged.from_lengths(np.array([], np.uint8), np.array([], np.int64))}, (Failure(-1, "x", ""),)), r"failures at \[-1\]"),
+        (
+            Encoded(
+                {"ids": Jagged.from_lengths(np.array([], np.uint8), np.array([], np.int64))}, (Failure(1, "x", ""),)
+            ),
+            r"failures at \[1\]",
+        ),
+        (
+            Encoded(
+                {"ids": Jagged.from_lengths(np.array([], np.uint8), np.array([], np.int64))}, (Failure(-1, "x", ""),)
+            ),
+            r"failures at \[-1\]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_the_plug_in_is_no_reject(encoded: Encoded, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         encode_batch(Wrong(encoded), IDS, ["x"])
@@ -125,7 +140,9 @@ def test_another_vocabulary_than_the_planned_one_is_refused(tmp_path: Path, monk
     config = {"id": "tiktoken", "ranks": str(path), "pattern": "cl100k_base"}
     planned = resolve(parse_tokenizer(config))
     write_ranks(path, 257)
-    with pytest.raises(AssetError, match=r"found here has fingerprint .* the plan has .*asset 'ranks' at .* differs") as caught:
+    with pytest.raises(
+        AssetError, match=r"found here has fingerprint .* the plan has .*asset 'ranks' at .* differs"
+    ) as caught:
         loaded_encoder(planned, "cpu")
     assert caught.value.fix is not None
 

@@ -11,6 +11,8 @@ from tokenmill.errors import JobError
 from tokenmill.jobs import Job, job_schema, load_job, parse_job
 
 SOURCE = {"name": "docs", "uris": ["data/*.jsonl"]}
+SIZE = "should be a number of bytes, or a number with a unit such as 256MB or 1GiB"
+FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar' or 'warc'"
 TABLE = {"name": "text", "tokenizer": {"id": "bytes"}}
 JOB = {"name": "books", "sources": [SOURCE], "tables": [TABLE], "output": "out"}
 
@@ -30,7 +32,10 @@ def test_smallest_job() -> None:
 @pytest.mark.parametrize(
     ("changes", "lines"),
     [
-        ({"wrong": 1}, ["wrong: no such field (given 1); allowed here: name, sources, tables, output, runner, limits, splitting"]),
+        (
+            {"wrong": 1},
+            ["wrong: no such field (given 1); allowed here: name, sources, tables, output, runner, limits, splitting"],
+        ),
         ({"name": 1}, ["name: Input should be a valid string (given 1)"]),
         ({"name": "Bücher"}, ["name: String should match pattern '^[a-z0-9][a-z0-9_-]{0,62}$' (given 'Bücher')"]),
         ({"name": "../up"}, ["name: String should match pattern '^[a-z0-9][a-z0-9_-]{0,62}$' (given '../up')"]),
@@ -41,42 +46,86 @@ def test_smallest_job() -> None:
         ({"sources": [{**SOURCE, "uris": []}]}, ["sources.0.uris: should have at least one member (given [])"]),
         (
             {"sources": [SOURCE, {**SOURCE, "name": "b", "format": "pdf"}]},
-            ["sources.1.format: Input should be 'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar' or 'warc' (given 'pdf')"],
+            [f"sources.1.format: Input should be {FORMATS} (given 'pdf')"],
         ),
         (
             {"sources": [{**SOURCE, "url": "x"}]},
-            ["sources.0.url: no such field (given 'x'); allowed here: name, modality, uris, format, fields, metadata, encoding"],
+            [
+                "sources.0.url: no such field (given 'x'); "
+                "allowed here: name, modality, uris, format, fields, metadata, encoding"
+            ],
         ),
-        ({"sources": [{**SOURCE, "fields": {"body": "x"}}]}, ["sources.0.fields.body: no such field (given 'x'); allowed here: text, id"]),
-        ({"sources": [{**SOURCE, "metadata": {"n": "int"}}]}, ["sources.0.metadata.n: Input should be 'string', 'int64', 'float64' or 'bool' (given 'int')"]),
+        (
+            {"sources": [{**SOURCE, "fields": {"body": "x"}}]},
+            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, id"],
+        ),
+        (
+            {"sources": [{**SOURCE, "metadata": {"n": "int"}}]},
+            ["sources.0.metadata.n: Input should be 'string', 'int64', 'float64' or 'bool' (given 'int')"],
+        ),
         ({"sources": [{**SOURCE, "metadata": "n"}]}, ["sources.0.metadata: should be a mapping (given 'n')"]),
         ({"sources": [SOURCE, SOURCE]}, ["job: source names must differ: docs is given more than once"]),
         ({"tables": [TABLE, TABLE]}, ["job: table names must differ: text is given more than once"]),
-        ({"tables": [{**TABLE, "sources": ["q"]}]}, ["job: table 'text' names unknown sources ['q']; the job has ['docs']"]),
-        ({"tables": [{**TABLE, "name": "rejects"}]}, ["job: table names ['rejects'] are reserved: directories of the dataset are called so"]),
-        ({"tables": [{**TABLE, "tokenizer": {}}]}, ["tables.0: tokenizer needs an 'id'; `tokenmill tokenizers` lists the known ones"]),
+        (
+            {"tables": [{**TABLE, "sources": ["q"]}]},
+            ["job: table 'text' names unknown sources ['q']; the job has ['docs']"],
+        ),
+        (
+            {"tables": [{**TABLE, "name": "rejects"}]},
+            ["job: table names ['rejects'] are reserved: directories of the dataset are called so"],
+        ),
+        (
+            {"tables": [{**TABLE, "tokenizer": {}}]},
+            ["tables.0: tokenizer needs an 'id'; `tokenmill tokenizers` lists the known ones"],
+        ),
         ({"tables": [{**TABLE, "tokenizer": "bytes"}]}, ["tables.0.tokenizer: should be a mapping (given 'bytes')"]),
         ({"tables": [{"name": "text"}]}, ["tables.0.tokenizer: is required and missing"]),
-        ({"tables": [{**TABLE, "device": "gpu"}]}, [r"tables.0.device: String should match pattern '^(auto|cpu|cuda(:\d+)?)$' (given 'gpu')"]),
+        (
+            {"tables": [{**TABLE, "device": "gpu"}]},
+            [r"tables.0.device: String should match pattern '^(auto|cpu|cuda(:\d+)?)$' (given 'gpu')"],
+        ),
         ({"runner": None}, ["runner: should be a mapping (given None)"]),
         ({"runner": {"workers": 0}}, ["runner.workers: Input should be greater than or equal to 1 (given 0)"]),
-        ({"runner": {"options": ["--x=1"]}}, ["runner: `options` are for Beam runners given by name; the embedded runner takes none"]),
-        ({"runner": {"name": "FlinkRunner", "workers": 8}}, ["runner: `workers` is for the embedded runner; FlinkRunner takes its number from `options`"]),
-        ({"runner": {"partition_bytes": 10}}, ["runner.partition_bytes: Input should be greater than or equal to 1000000 (given 10)"]),
-        ({"limits": {"max_rejected_fraction": 1.5}}, ["limits.max_rejected_fraction: Input should be less than or equal to 1 (given 1.5)"]),
-        ({"limits": {"max_item_bytes": "5GB"}}, ["limits.max_item_bytes: Input should be less than or equal to 2000000000 (given '5GB')"]),
+        (
+            {"runner": {"options": ["--x=1"]}},
+            ["runner: `options` are for Beam runners given by name; the embedded runner takes none"],
+        ),
+        (
+            {"runner": {"name": "FlinkRunner", "workers": 8}},
+            ["runner: `workers` is for the embedded runner; FlinkRunner takes its number from `options`"],
+        ),
+        (
+            {"runner": {"partition_bytes": 10}},
+            ["runner.partition_bytes: Input should be greater than or equal to 1000000 (given 10)"],
+        ),
+        (
+            {"limits": {"max_rejected_fraction": 1.5}},
+            ["limits.max_rejected_fraction: Input should be less than or equal to 1 (given 1.5)"],
+        ),
+        (
+            {"limits": {"max_item_bytes": "5GB"}},
+            ["limits.max_item_bytes: Input should be less than or equal to 2000000000 (given '5GB')"],
+        ),
         (
             {"limits": {"max_item_bytes": "12 parsecs", "max_metadata_bytes": -1}},
             [
-                "limits.max_item_bytes: should be a number of bytes, or a number with a unit such as 256MB or 1GiB (given '12 parsecs')",
-                "limits.max_metadata_bytes: should be a number of bytes, or a number with a unit such as 256MB or 1GiB (given -1)",
+                f"limits.max_item_bytes: {SIZE} (given '12 parsecs')",
+                f"limits.max_metadata_bytes: {SIZE} (given -1)",
             ],
         ),
-        ({"splitting": {"split_bytes": 1}}, ["splitting.split_bytes: Input should be greater than or equal to 4096 (given 1)"]),
-        ({"splitting": {"part_bytes": 1}}, ["splitting.part_bytes: Input should be greater than or equal to 1024 (given 1)"]),
+        (
+            {"splitting": {"split_bytes": 1}},
+            ["splitting.split_bytes: Input should be greater than or equal to 4096 (given 1)"],
+        ),
+        (
+            {"splitting": {"part_bytes": 1}},
+            ["splitting.part_bytes: Input should be greater than or equal to 1024 (given 1)"],
+        ),
     ],
-)  # fmt: skip
-def test_a_wrong_field_is_refused_with_path_value_and_what_is_allowed(changes: dict[str, Any], lines: list[str]) -> None:
+)
+def test_a_wrong_field_is_refused_with_path_value_and_what_is_allowed(
+    changes: dict[str, Any], lines: list[str]
+) -> None:
     with pytest.raises(JobError) as caught:
         parse_job(job(**changes), where="job.yaml")
     assert caught.value.what.splitlines() == ["the job is not valid:", *(f"  {line}" for line in lines)]
@@ -104,8 +153,9 @@ def test_a_long_value_is_not_printed_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "size"), [("256MB", 256_000_000), ("1MiB", 1 << 20), ("1.5 GB", 1_500_000_000), (4096, 4096), ("64kb", 64_000)]
-)  # fmt: skip
+    ("given", "size"),
+    [("256MB", 256_000_000), ("1MiB", 1 << 20), ("1.5 GB", 1_500_000_000), (4096, 4096), ("64kb", 64_000)],
+)
 def test_sizes(given: Any, size: int) -> None:
     assert parse_job(job(limits={"max_item_bytes": given})).limits.max_item_bytes == size
 
@@ -117,7 +167,10 @@ def test_metadata_as_a_list_is_strings() -> None:
 
 def test_tables_cover_the_named_sources_in_the_jobs_order() -> None:
     parsed = parse_job(
-        job(sources=[SOURCE, {**SOURCE, "name": "b"}, {**SOURCE, "name": "c"}], tables=[{**TABLE, "sources": ["c", "docs"]}])
+        job(
+            sources=[SOURCE, {**SOURCE, "name": "b"}, {**SOURCE, "name": "c"}],
+            tables=[{**TABLE, "sources": ["c", "docs"]}],
+        )
     )
     assert [source.name for source in parsed.sources_of(parsed.tables[0])] == ["docs", "c"]
 
@@ -180,7 +233,9 @@ def test_schema_describes_every_field() -> None:
     json.dumps(schema)
     assert schema["title"] == "tokenmill job"
     assert schema["required"] == ["name", "sources", "tables", "output"]
-    models = [value for value in vars(jobs).values() if isinstance(value, type) and issubclass(value, pydantic.BaseModel)]
+    models = [
+        value for value in vars(jobs).values() if isinstance(value, type) and issubclass(value, pydantic.BaseModel)
+    ]
     for name, definition in schema["$defs"].items():
         assert definition["additionalProperties"] is False
         assert {model.__name__ for model in models} >= {name}

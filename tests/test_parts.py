@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class MadeUpReader:
 
 
 def made_up_plan(part_bytes: int = PART_BYTES) -> Plan:
-    tokenizers = {"text": {"id": "bytes"}, "framed": {"id": "bytes", "bos": True}}
+    tokenizers: dict[str, dict[str, Any]] = {"text": {"id": "bytes"}, "framed": {"id": "bytes", "bos": True}}
     source = {"name": "docs", "uris": ["nowhere"], "metadata": {"n": "int64"}}
     job = parse_job(
         {
@@ -119,7 +120,7 @@ class Run:
         return receipts
 
     def receipts(self, table: str = "text") -> list[Receipt]:
-        found = []
+        found: list[Receipt] = []
         while (latest := latest_receipt(self.storage, table, 0, len(found))) is not None:
             assert latest.receipt is not None
             found.append(latest.receipt)
@@ -186,8 +187,10 @@ def test_the_union_of_all_parts_is_all_items(items: list[Item], sizes: list[int]
         assert [receipt.rejected for receipt in receipts] == [sum(items[i].size is None for i in part) for part in cut]
         assert [receipt.rows for receipt in receipts] == [sum(items[i].size is not None for i in part) for part in cut]
         assert sum(receipt.input_bytes for receipt in receipts) == sum(item.size or 0 for item in items)
-        assert sum(receipt.tokens for receipt in run.receipts("framed")) == sum((i.size or 0) + 1 for i in items if i.size is not None)
-        for one, following in zip(receipts, receipts[1:], strict=False):
+        assert sum(receipt.tokens for receipt in run.receipts("framed")) == sum(
+            (i.size or 0) + 1 for i in items if i.size is not None
+        )
+        for one, following in pairwise(receipts):
             assert following.start == one.next == Cursor(following.start.ordinal, following.start.ordinal)
         for receipt in receipts:
             assert len(receipt.to_bytes()) < 4096
@@ -293,7 +296,7 @@ def test_a_damaged_product_is_made_again(tmp_path: Path, kind: str, damage: str)
     else:
         file.write_bytes(content[:-1] + (bytes([content[-1] ^ 1]) if damage == "altered" else b""))
     after = run.process([2])
-    assert [receipt.name.attempt for receipt in after if receipt.name.table == victim.name.table][0] == 1
+    assert next(receipt.name.attempt for receipt in after if receipt.name.table == victim.name.table) == 1
     assert sum(receipt.name.attempt for receipt in after) == 1
     assert run.shards() == shards
     assert file.read_bytes() == content
@@ -373,7 +376,9 @@ def test_reject_lines_say_all(tmp_path: Path) -> None:
     }
 
 
-def test_rejects_of_the_tokenizer_lie_in_order_among_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_of_the_tokenizer_lie_in_order_among_the_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Unlucky:
         def encode(self, payloads: Sequence[str]) -> Any:
             if any(len(payload) == 13 for payload in payloads):
@@ -398,7 +403,7 @@ def test_rejects_of_the_tokenizer_lie_in_order_among_the_readers(tmp_path: Path,
 def test_real_files_in_parts(any_root: str, tmp_path: Path) -> None:
     """One real source from plan to manifest, locally and on S3; every part of it, made again, has the same bytes."""
     records = [{"id": f"d{n}", "text": "é" * (n % 700), "n": n} for n in range(400)]
-    records[7] = {"id": "d7", "text": None, "n": 0}  # type: ignore[dict-item]
+    records[7] = {"id": "d7", "text": None, "n": 0}
     write_jsonl(tmp_path / "in" / "a.jsonl", records)
     job = job_of(any_root, tmp_path / "in", source={"metadata": {"n": "int64"}}, splitting={"part_bytes": 8192})
     manifest = build_dataset(job)

@@ -56,7 +56,12 @@ def test_plans_are_written_once(any_root: str) -> None:
     assert not write_plan(storage, plan)
     assert newest_generation(storage, "plans") == 1
     read = read_plan(storage, 1)
-    assert (read.job, read.roots, read.tables, read.environment) == (plan.job, plan.roots, plan.tables, plan.environment)
+    assert (read.job, read.roots, read.tables, read.environment) == (
+        plan.job,
+        plan.roots,
+        plan.tables,
+        plan.environment,
+    )
     assert list(read.splits) == list(plan.splits)
     assert read.groups() == [("text", "framed")]
     assert read.splits_of(read.table("text")).tolist() == [0]

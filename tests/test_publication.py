@@ -9,6 +9,7 @@ import pytest
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
 from tests.test_parts import Item, Run
 from tokenmill import layout, parts, publication
+from tokenmill.encoders import encode_batch
 from tokenmill.errors import CorruptionError, RejectedFractionError, RunError
 from tokenmill.jobs import Job
 from tokenmill.layout import ReceiptName
@@ -131,7 +132,15 @@ def test_parts_that_leave_a_gap_are_not_complete(job: Job) -> None:
 
 
 def test_too_many_rejects_are_refused_with_the_commonest_reasons(tmp_path: Path) -> None:
-    bad: list[Any] = ["not json", "not json either", {"id": "a", "text": None}, {"id": "b"}, {"id": "c", "text": 5}, "[]", "{"]
+    bad: list[Any] = [
+        "not json",
+        "not json either",
+        {"id": "a", "text": None},
+        {"id": "b"},
+        {"id": "c", "text": 5},
+        "[]",
+        "{",
+    ]
     write_jsonl(tmp_path / "in" / "a.jsonl", [*bad, *RECORDS[:13]])
     job = job_of(str(tmp_path / "out"), tmp_path / "in")
     plan = run_splits(job)
@@ -180,7 +189,7 @@ def test_damaged_statistics_are_not_merged(job: Job) -> None:
     entry = next(iter(storage.list("text/statistics/")))
     data = storage.read(entry.path)
     storage.put(entry.path, [data[:-9] + b"\x01" + data[-8:]])
-    with pytest.raises(CorruptionError, match="text/statistics/.*does not match the checksum in its receipt"):
+    with pytest.raises(CorruptionError, match=r"text/statistics/.*does not match the checksum in its receipt"):
         finish(job, plan)
 
 
@@ -191,9 +200,11 @@ def test_a_manifest_over_other_shards_is_refused(tmp_path: Path) -> None:
     build_dataset(job)
     storage = Storage.open(job.output)
     storage.delete([entry.path for entry in storage.list("text/shards/")])
-    original = parts.encode_batch
+    original = encode_batch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "encode_batch", lambda encoder, specs, texts: original(encoder, specs, [t.upper() for t in texts]))
+        patch.setattr(
+            parts, "encode_batch", lambda encoder, specs, texts: original(encoder, specs, [t.upper() for t in texts])
+        )
         plan = run_splits(job)
     with pytest.raises(CorruptionError, match="is published with other shards"):
         finish(job, plan)
@@ -207,10 +218,12 @@ def test_a_damaged_manifest_is_noticed(job: Job, which: str) -> None:
     data = storage.read(path)
     storage.delete([path])
     storage.put(path, [data[:100] + bytes([data[100] ^ 1]) + data[101:]])
-    with pytest.raises(CorruptionError, match="manifests/000001.*does not match"):
-        found = read_manifest(storage)
-        read_shard_table(storage, found.tables["text"])
-    if which == "manifest":
+    if which == "shards":
+        with pytest.raises(CorruptionError, match=r"manifests/000001.*does not match the checksum in its manifest"):
+            read_shard_table(storage, read_manifest(storage).tables["text"])
+    else:
+        with pytest.raises(CorruptionError, match=r"manifests/000001\.json.*does not match its own checksum"):
+            read_manifest(storage)
         with pytest.raises(CorruptionError, match=r"manifests/000001\.json.*does not match its own checksum"):
             build_dataset(job)
 

@@ -31,7 +31,11 @@ def a_receipt(split: int = 7, part: int = 3, attempt: int = 0, table: str = "tex
         start=Cursor(100, 1 << 40),
         next=Cursor(200, (1 << 40) + 5),
         final=True,
-        shards=(ShardReference("text/shards/x.arrow", SHA, 10, '"etag"', 97, {"ids": 1000, "grid": 5}, {"ids": 8, "grid": 64}),),
+        shards=(
+            ShardReference(
+                "text/shards/x.arrow", SHA, 10, '"etag"', 97, {"ids": 1000, "grid": 5}, {"ids": 8, "grid": 64}
+            ),
+        ),
         statistics=FileReference("text/statistics/x.arrow", SHA, 20),
         rejects=FileReference("rejects/x.jsonl", SHA, 30),
         items=100,
@@ -54,7 +58,11 @@ def test_counts() -> None:
     receipt = a_receipt()
     assert receipt.rows == 97
     assert receipt.tokens == 1000
-    assert [file.path for file in receipt.files] == ["text/shards/x.arrow", "text/statistics/x.arrow", "rejects/x.jsonl"]
+    assert [file.path for file in receipt.files] == [
+        "text/shards/x.arrow",
+        "text/statistics/x.arrow",
+        "rejects/x.jsonl",
+    ]
     empty = replace(receipt, shards=(), rejects=None)
     assert (empty.rows, empty.tokens, len(empty.files)) == (0, 0, 1)
 

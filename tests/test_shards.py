@@ -115,7 +115,7 @@ def test_values_are_not_copied() -> None:
 def test_streams_that_share_memory_have_offsets_of_their_own() -> None:
     made = rows_of([{"key": "a", "metadata": {}, "ids": [1, 2, 3], "grid": (0, 0)}], {})
     specs = {"ids": HEADER.streams["ids"], "copy": HEADER.streams["ids"]}
-    twice = {name: made.streams["ids"] for name in specs}
+    twice = dict.fromkeys(specs, made.streams["ids"])
     shard = serialise_shard(header({}, specs), type(made)(**{**vars(made), "streams": twice}))
     assert len(set(shard.value_offsets.values())) == 2
     _check_offsets(shard, file_of(shard), twice)
@@ -162,7 +162,9 @@ def test_float16_latents() -> None:
     spec = StreamSpec("float16", ("token", "channel"), (None, 3))
     made = rows_of([{"key": "a", "metadata": {}, "ids": [1], "grid": (0, 0)}], {})
     latents = Jagged(np.array([0.5, -1, 2, 3, 4, 65504], np.float16), np.array([[2, 3]]))
-    shard = serialise_shard(header({}, {"latents": spec}), type(made)(**{**vars(made), "streams": {"latents": latents}}))
+    shard = serialise_shard(
+        header({}, {"latents": spec}), type(made)(**{**vars(made), "streams": {"latents": latents}})
+    )
     table = pa.ipc.open_file(io.BytesIO(file_of(shard))).read_all()
     assert table["latents"].to_pylist() == [[0.5, -1, 2, 3, 4, 65504]]
     assert table["latents.shape"].to_pylist() == [[2, 3]]

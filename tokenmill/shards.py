@@ -231,12 +231,14 @@ def parse_header(schema: pa.Schema, where: str) -> ShardHeader:
             where=where,
             fix="install a newer tokenmill",
         )
+    # The columns have the order that the plan gave them; canonical JSON has forgotten it.
+    carried = [name.removeprefix("metadata.") for name in schema.names if name.startswith("metadata.")]
     return ShardHeader(
         table=value["table"],
         split=value["split"],
         part=value["part"],
-        streams={name: StreamSpec.from_json(spec) for name, spec in value["streams"].items()},
-        metadata=value["metadata"],
+        streams={name: StreamSpec.from_json(value["streams"][name]) for name in schema.names if name in value["streams"]},
+        metadata={name: value["metadata"][name] for name in carried},
         tokenizer=value["tokenizer"],
         fingerprint=value["fingerprint"],
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.datasets import build_dataset, job_of, write_jsonl
 from tests.shard_cases import header, rows_of
@@ -27,7 +28,7 @@ from tokenmill.streams import StreamSpec
 
 DIRECTORY = Path(__file__).parent
 COLUMNS = {"title": "string", "year": "int64", "score": "float64", "kept": "bool"}
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "key": key,
         "metadata": {"title": title, "year": year, "score": score, "kept": kept},
@@ -56,7 +57,7 @@ REJECTS = [
     Reject(3, "ключ", "a b/c.jsonl:100", "invalid_json", "Expecting value: '\"\\x00'"),
     Reject(9, "c.jsonl.gz", "c.jsonl.gz:2000", "torn_file", "the file ends in the middle", 4096, 17),
 ]
-RECORDS = [
+RECORDS: list[dict[str, Any]] = [
     {"id": "en", "text": "Call me Ishmael.", "lang": "en"},
     {"id": "ru", "text": "Все счастливые семьи похожи друг на друга", "lang": None},
     {"id": "empty", "text": "", "lang": "en"},
@@ -133,8 +134,18 @@ def manifest() -> Manifest:
         rows=5,
         tokens={"ids": 100},
         size_bytes=5000,
-        shards={"path": "manifests/000002-text-0123456789abcdef.shards.arrow", "sha256": "1" * 64, "size_bytes": 1, "count": 2},
-        statistics={"path": "manifests/000002-text-0123.statistics.arrow", "sha256": "2" * 64, "size_bytes": 2, "count": 2},
+        shards={
+            "path": "manifests/000002-text-0123456789abcdef.shards.arrow",
+            "sha256": "1" * 64,
+            "size_bytes": 1,
+            "count": 2,
+        },
+        statistics={
+            "path": "manifests/000002-text-0123.statistics.arrow",
+            "sha256": "2" * 64,
+            "size_bytes": 2,
+            "count": 2,
+        },
         rejected=18,
         summary={"documents": 5, "entropy_bits": 7.25, "top": [[1, "the"], [2, "é"]]},
     )
@@ -176,9 +187,14 @@ def files() -> Mapping[str, bytes]:
 def dataset_job(directory: Path) -> Job:
     """Write the inputs of the golden dataset below a directory and return its job."""
     write_jsonl(directory / "in" / "a.jsonl", RECORDS)
-    tables = [{"name": "text", "tokenizer": {"id": "bytes", "eos": True}}, {"name": "raw", "tokenizer": {"id": "bytes"}}]
+    tables = [
+        {"name": "text", "tokenizer": {"id": "bytes", "eos": True}},
+        {"name": "raw", "tokenizer": {"id": "bytes"}},
+    ]
     splitting = {"part_bytes": 1024}
-    return job_of(str(directory / "out"), directory / "in", source={"metadata": ["lang"]}, splitting=splitting, tables=tables)
+    return job_of(
+        str(directory / "out"), directory / "in", source={"metadata": ["lang"]}, splitting=splitting, tables=tables
+    )
 
 
 def write_missing() -> None:
@@ -195,5 +211,3 @@ def write_missing() -> None:
                 path = kept / entry.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes((Path(job.output) / entry.path).read_bytes())
-
-

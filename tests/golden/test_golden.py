@@ -48,7 +48,7 @@ def test_the_shard_is_read() -> None:
     assert table["ordinal"].to_pylist() == rows.ordinals.tolist()
     assert table["key"].to_pylist() == [row["key"] for row in golden.ROWS]
     for name in golden.COLUMNS:
-        assert table[f"metadata.{name}"].to_pylist() == [row["metadata"][name] for row in golden.ROWS]  # type: ignore[index]
+        assert table[f"metadata.{name}"].to_pylist() == [row["metadata"][name] for row in golden.ROWS]
     for name in ("ids", "grid"):
         assert [list(row) for row in table[name].to_pylist()] == [
             rows.streams[name][index].reshape(-1).tolist() for index in range(len(rows))

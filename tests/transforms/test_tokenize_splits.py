@@ -22,12 +22,16 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_errors_are_found_in_whatever_a_runner_makes_of_them(error: TokenmillError) -> None:
-    try:
-        raise PipelineFailure.of(error)
-    except PipelineFailure as failure:
-        text = "".join(traceback.format_exception(failure))
-        assert str(error) in str(failure)
-    for seen in (text, repr(text), json.dumps({"error": text}), f"{text}\nduring handling:\n{text}", text.replace("\n", "\\n")):
+    failure = PipelineFailure.of(error)
+    assert str(error) in str(failure)
+    text = "".join(traceback.format_exception(failure))
+    for seen in (
+        text,
+        repr(text),
+        json.dumps({"error": text}),
+        f"{text}\nduring handling:\n{text}",
+        text.replace("\n", "\\n"),
+    ):
         found = PipelineFailure.find(f"RuntimeError: bundle failed: {seen} [while running 'Tokenize']")
         assert type(found) is type(error)
         assert found.to_json() == error.to_json()
@@ -59,5 +63,9 @@ def test_splits_become_receipts_and_reports(tmp_path: Path) -> None:
             )
             assert_that(reports, equal_to([(0, 100, 1, made)]))
     counters = pipeline.result.metrics().query()["counters"]
-    values = {counter.key.metric.name: counter.committed for counter in counters if counter.key.metric.namespace == "tokenmill"}
+    values = {
+        counter.key.metric.name: counter.committed
+        for counter in counters
+        if counter.key.metric.namespace == "tokenmill"
+    }
     assert values == {"rows": 100, "tokens": 10_000, "input-bytes": 10_000, "rejected-items": 1}

@@ -13,6 +13,7 @@ import numpy as np
 
 from tokenmill.errors import AssetError
 from tokenmill.registry import missing_extra
+from tokenmill.tokenizers.fastokens_batch import FastokensBatch, load_native
 from tokenmill.tokenizers.probe import PROBE_TEXTS
 from tokenmill.tokenizers.text import Batch, Ids, Lengths
 
@@ -173,25 +174,24 @@ def _reference_batch(definition: Definition) -> Batch:
 
 def _fastokens(definition: Definition) -> Batch | str:
     """Return fastokens' batch function, or why there is none."""
-    # One native thread a worker, and no thread pool, which a fork would leave dead in the child.
-    os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
-    os.environ.setdefault("RAYON_NUM_THREADS", "1")
     try:
-        from fastokens._native import Tokenizer
+        native_class = load_native()
     except ModuleNotFoundError:
         return "fastokens is not installed"
     try:
-        native = Tokenizer.from_file(definition.path)
+        native = native_class.from_file(definition.path)
     except (ValueError, RuntimeError) as error:
         return f"fastokens does not take this tokenizer ({error})"
     native.no_truncation()
     native.no_padding()
 
-    def encode(texts: list[str]) -> tuple[Ids, Lengths]:
-        ids, offsets = native.encode_batch_flat(texts, definition.adds_special, not definition.allows_special)
-        return np.frombuffer(ids, np.uint32), np.diff(np.frombuffer(offsets, np.int64))
+    def encode(texts: list[str]) -> tuple[bytes, bytes]:
+        flat: tuple[bytes, bytes] = native.encode_batch_flat(
+            texts, definition.adds_special, not definition.allows_special
+        )
+        return flat
 
-    return encode
+    return FastokensBatch(encode, lambda: _reference_batch(definition))
 
 
 def _agree(fast: Batch, reference: Batch) -> bool:

@@ -6,7 +6,6 @@ Long texts go through `long_text` in both cases, so that no document needs more 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 import textwrap
@@ -20,6 +19,7 @@ import numpy as np
 
 from tokenmill.errors import AssetError
 from tokenmill.registry import missing_extra
+from tokenmill.tokenizers.fastokens_batch import FastokensBatch, load_native
 from tokenmill.tokenizers.long_text import CL100K, GPT2, O200K, ByteLevelPairs, Cutter, Family, Ids
 from tokenmill.tokenizers.probe import PROBE_TEXTS
 from tokenmill.tokenizers.rank_files import PATTERNS, VOCABULARIES, Ranks, parse_ranks, read_rank_file
@@ -207,26 +207,18 @@ def scanned_pattern(pattern: str, ranks: Ranks) -> str:
 
 def _fastokens(definition: Definition, pattern: str, data: bytes) -> Batch | str:
     """Return fastokens' batch function, or why there is none."""
-    # One native thread a worker, and no thread pool, which a fork would leave dead in the child.
-    os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
-    os.environ.setdefault("RAYON_NUM_THREADS", "1")
     try:
-        from fastokens._native import Tokenizer
+        native_class = load_native()
     except ModuleNotFoundError:
         return "fastokens is not installed"
     with tempfile.NamedTemporaryFile(suffix=".tiktoken") as file:
         file.write(data)
         file.flush()
         try:
-            native = Tokenizer.from_tiktoken(file.name, pattern=pattern, special_tokens=dict(definition.allowed))
+            native = native_class.from_tiktoken(file.name, pattern=pattern, special_tokens=dict(definition.allowed))
         except (ValueError, RuntimeError) as error:
             return f"fastokens does not take this vocabulary and pattern ({error})"
-
-    def encode(texts: list[str]) -> tuple[Ids, Lengths]:
-        ids, offsets = native.encode_batch_flat(texts)
-        return np.frombuffer(ids, np.uint32), np.diff(np.frombuffer(offsets, np.int64))
-
-    return encode
+    return FastokensBatch(native.encode_batch_flat, lambda: tiktoken_batch(definition))
 
 
 def tiktoken_batch(definition: Definition) -> Batch:

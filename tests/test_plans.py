@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.datasets import job_of, write_jsonl
 from tests.test_parts import made_up_plan
 from tokenmill import layout
 from tokenmill.errors import CorruptionError, DatasetError, MissingFileError
+from tokenmill.planning import make_plan
 from tokenmill.plans import SplitTable, newest_generation, read_plan, write_plan
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.storage.outputs import Storage
@@ -94,3 +96,14 @@ def test_a_plan_without_its_splits(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"splits\.arrow"):
         read_plan(storage, 1)
     assert layout.plan(1) in {entry.path for entry in storage.list()}
+
+
+def test_columns_keep_the_jobs_order(tmp_path: Path) -> None:
+    """Whoever reads the plan makes the same columns as whoever made it."""
+    inputs = write_jsonl(tmp_path / "in" / "a.jsonl", [{"id": "a", "text": "x", "z": "1", "a": "2"}]).parent
+    job = job_of(str(tmp_path / "out"), inputs, source={"metadata": ["z", "a"]})
+    storage = Storage.open(job.output)
+    made = make_plan(storage, job).plan
+    read = read_plan(storage, 1)
+    columns = [list(plan.metadata_columns(plan.tables[0])) for plan in (made, read)]
+    assert columns == [["z", "a"], ["z", "a"]]

@@ -16,6 +16,7 @@ objects = st.dictionaries(st.text(max_size=8).filter(lambda name: name != "sha25
 def test_gives_back_what_was_sealed(value: dict[str, Any]) -> None:
     data = seal(value)
     assert unseal(data, "x") == json.loads(json.dumps(value))
+    assert json.dumps(unseal(data, "x")) == json.dumps(value), "members keep their order"
     assert seal(unseal(data, "x")) == data
 
 

@@ -145,7 +145,9 @@ def test_a_shard_of_several_blocks() -> None:
 
 def test_a_shard_describes_itself() -> None:
     schema = shard_schema(header(COLUMNS))
-    assert parse_header(schema, "x") == header(COLUMNS)
+    found = parse_header(schema, "x")
+    assert found == header(COLUMNS)
+    assert (list(found.streams), list(found.metadata)) == (["ids", "grid"], ["title", "year", "score", "kept"])
     assert schema.field("ids").type == pa.large_list(pa.field("item", pa.uint32(), nullable=False))
     assert schema.field("grid.shape").type == pa.list_(pa.int32(), 2)
 

@@ -110,6 +110,9 @@ class Tokenizer(BaseModel):
         """Find and hash the files that this config needs; raises AssetError naming the file. Default: none."""
         return {}
 
+    def check(self) -> None:
+        """Raise for a config that cannot work, where `assets` and `streams` do not show it. Planning asks."""
+
     def streams(self) -> dict[str, StreamSpec]:
         """Return the streams of a row. May read headers of assets."""
         raise NotImplementedError

@@ -127,7 +127,9 @@ def _splits(found: FoundSource, files: Sequence[InputFile], job: Job) -> list[Sp
 
 def _check_tables(job: Job, tokenizers: Mapping[str, ResolvedTokenizer]) -> None:
     for table in job.tables:
-        tokenizer = type(parse_tokenizer(table.tokenizer))
+        config = parse_tokenizer(table.tokenizer)
+        config.check()
+        tokenizer = type(config)
         modality = tokenizer.modality
         if table.device != "auto" and table.device.partition(":")[0] not in tokenizer.devices:
             raise JobError(

@@ -232,12 +232,13 @@ def parse_header(schema: pa.Schema, where: str) -> ShardHeader:
             fix="install a newer tokenmill",
         )
     # The columns have the order that the plan gave them; canonical JSON has forgotten it.
+    streams = {name: StreamSpec.from_json(value["streams"][name]) for name in schema.names if name in value["streams"]}
     carried = [name.removeprefix("metadata.") for name in schema.names if name.startswith("metadata.")]
     return ShardHeader(
         table=value["table"],
         split=value["split"],
         part=value["part"],
-        streams={name: StreamSpec.from_json(value["streams"][name]) for name in schema.names if name in value["streams"]},
+        streams=streams,
         metadata={name: value["metadata"][name] for name in carried},
         tokenizer=value["tokenizer"],
         fingerprint=value["fingerprint"],

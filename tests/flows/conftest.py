@@ -33,9 +33,10 @@ def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         "PYTHONPATH": str(REPOSITORY),
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("wb") as log, subprocess.Popen(
-        command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT
-    ) as server:
+    with (
+        (home / "server.log").open("wb") as log,
+        subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT) as server,
+    ):
         try:
             _wait_until_healthy(environment["PREFECT_API_URL"] + "/health", server, home / "server.log")
             yield environment

@@ -76,6 +76,11 @@ class TiktokenTokenizer(Tokenizer):
             location = f"package:bpe-openai/data/{VOCABULARIES[self.vocabulary].file}"
         return {"ranks": hash_file(self._path(), location)}
 
+    def check(self) -> None:
+        """Build the engine of a rank file of one's own: its pattern may be none that works."""
+        if self.ranks is not None:
+            engine(self._definition())
+
     def streams(self) -> dict[str, StreamSpec]:
         """Return `ids`, in the narrowest dtype that holds ranks and special tokens."""
         if self.vocabulary is not None:

@@ -1,0 +1,1 @@
+"""Examples: jobs, the demo's data, and a tokenizer of one's own."""

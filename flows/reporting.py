@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from uuid import UUID
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from tokenmill.errors import TokenmillError
 from tokenmill.progress import Progress
 
 #: The UI shows minutes, not seconds; every update costs the server a write.
@@ -70,6 +72,21 @@ def reporting(name: str) -> Iterator[Reporter]:
     )
     with Bar(*columns, console=console) as bar:
         yield Reporter(name, bar)
+
+
+def show_errors_as_messages() -> None:
+    """Have Prefect log errors of ours as what they say, without the frames of its engine."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        if _as_message not in logger.filters:
+            logger.addFilter(_as_message)
+
+
+def _as_message(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, TokenmillError):
+        record.msg, record.args, record.exc_info = str(error), (), None
+    return True
 
 
 def publish_summary(name: str, markdown: str) -> None:

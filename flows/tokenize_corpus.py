@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
 from flows.launching import launcher
-from flows.reporting import Reporter, publish_summary, reporting
+from flows.reporting import Reporter, publish_summary, reporting, show_errors_as_messages
 from pipelines import RunRequest
 from tokenmill.jobs import Job
 from tokenmill.partitions import Partition, partitions
@@ -104,6 +104,7 @@ def tokenize_corpus(job: Job, allow_environment_change: bool = False) -> dict[st
     Returns:
         Rows and tokens of every table.
     """
+    show_errors_as_messages()
     run = plan_job(job, allow_environment_change)
     todo = partitions(run.plan, int(job.runner.partition_bytes))
     with reporting(job.name) as reporter:

@@ -51,7 +51,7 @@ def test_how_many(run: Run, root: str) -> None:
 def test_unknown_table(run: Run, root: str) -> None:
     ran = run("head", root, "--table", "nope", "--json")
     assert (ran.code, ran.out) == (1, "")
-    assert "no table 'nope'; it has framed, text" in ran.err
+    assert "no table 'nope'; it has text, framed" in ran.err
 
 
 def test_what_cannot_be_decoded_is_shown_as_ids(run: Run, root: str, monkeypatch: pytest.MonkeyPatch) -> None:

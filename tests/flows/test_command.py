@@ -102,7 +102,7 @@ def test_plan_writes_nothing(tmp_path: Path, prefect_environment: dict[str, str]
     assert planned.returncode == 0, planned.stderr
     found = json.loads(planned.stdout)
     assert found["splits"] == 9
-    assert abs(found["tables"][0]["documents"] - 3000) <= 30
+    assert abs(found["tables"][0]["documents"] - 3000) <= 150
     assert not (tmp_path / "out").exists()
     shown = flows(["plan", str(job), "--sample-seconds", "1"], prefect_environment, tmp_path)
     assert "9 splits" in shown.stdout

@@ -36,10 +36,13 @@ class FastokensBatch:
         native: Its `encode_batch_flat` with all options given.
         slow: Makes the reference's batch function, which takes the long texts where fastokens' thread pool was left
             behind in the parent process.
+        may_pool: False where fastokens is known to have a scanner of its own for the pattern, and so to start no pool:
+            finding out would cost every long text one more encoding to UTF-8.
     """
 
-    def __init__(self, native: NativeBatch, slow: Callable[[], Batch]) -> None:
+    def __init__(self, native: NativeBatch, slow: Callable[[], Batch], *, may_pool: bool = True) -> None:
         self._native = native
+        self._may_pool = may_pool
         self._make_slow = slow
 
     @cached_property
@@ -49,7 +52,7 @@ class FastokensBatch:
     def __call__(self, texts: list[str]) -> tuple[Ids, Lengths]:
         """Tokenize a batch of texts."""
         global _pool_process
-        if _pool_process == os.getpid() or not any(map(_is_pooled, texts)):
+        if not self._may_pool or _pool_process == os.getpid() or not any(map(_is_pooled, texts)):
             return self._fast(texts)
         if _pool_process is None:
             before = _threads()

@@ -39,6 +39,8 @@ _FAMILIES: Mapping[str, Family] = {
     _CL100K_SCANNED: CL100K,
     _GPT2_SCANNED: GPT2,
 }
+# Patterns for which fastokens was seen to start no thread, however long the text.
+_POOL_FREE = (PATTERNS["o200k_base"], _CL100K_SCANNED)
 _NEWLINE_THEN_SPACE = re.compile(rb"[\r\n][^\r\n]+\Z")
 
 
@@ -218,7 +220,9 @@ def _fastokens(definition: Definition, pattern: str, data: bytes) -> Batch | str
             native = native_class.from_tiktoken(file.name, pattern=pattern, special_tokens=dict(definition.allowed))
         except (ValueError, RuntimeError) as error:
             return f"fastokens does not take this vocabulary and pattern ({error})"
-    return FastokensBatch(native.encode_batch_flat, lambda: tiktoken_batch(definition))
+    return FastokensBatch(
+        native.encode_batch_flat, lambda: tiktoken_batch(definition), may_pool=pattern not in _POOL_FREE
+    )
 
 
 def tiktoken_batch(definition: Definition) -> Batch:

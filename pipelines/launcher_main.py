@@ -6,6 +6,7 @@ when its owner's end of the socket closes.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -75,6 +76,9 @@ def _run(owner: _Owner, number: int, request: RunRequest) -> None:
     def tell(event: dict[str, Any]) -> None:
         owner.tell({**event, "number": number})
 
+    # What is loaded stays shared with what is forked from here: no collector may visit, and so copy, it.
+    gc.collect()
+    gc.freeze()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:

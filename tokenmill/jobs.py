@@ -119,7 +119,7 @@ class Splitting(_Model):
 
     split_bytes: Annotated[ByteSize, Field(ge=4096)] = ByteSize(256_000_000)
     """Input bytes a split holds at most, where the format can be cut."""
-    part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(64_000_000)
+    part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(32_000_000)
     """Payload bytes, and 64 for each item, after which a part (one shard a table) ends, at an item's boundary."""
 
 

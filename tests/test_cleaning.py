@@ -12,7 +12,7 @@ import pytest
 
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
 from tokenmill import layout
-from tokenmill.cleaning import DEFAULT_AGE, find_garbage, probe, remove
+from tokenmill.cleaning import DEFAULT_AGE, find_garbage, remove
 from tokenmill.errors import CorruptionError, DatasetError
 from tokenmill.jobs import Job
 from tokenmill.layout import ReceiptName
@@ -294,16 +294,6 @@ def test_few_receipts_are_read(job: Job, storage: Storage, monkeypatch: pytest.M
     parts = {path for path in read if layout.parse_receipt(path)}
     assert {layout.parse_receipt(path).part for path in parts} <= {0, 2, 3}  # type: ignore[union-attr]
     assert len(list(storage.list("text/receipts/"))) > 5
-
-
-def test_probe(any_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage.open(any_root)
-    assert probe(storage) == ()
-    assert names(storage) == set()
-    monkeypatch.setattr(type(storage), "supports_exclusive_create", lambda self: False)
-    (note,) = probe(storage)
-    assert "two runs at once on this output are not safe" in note
-    assert any_root in note
 
 
 def test_json(local: Job) -> None:

@@ -144,16 +144,6 @@ def remove(storage: Storage, garbage: Garbage) -> Removed:
     return Removed(removed, size_bytes, len(garbage.uploads), len(garbage.files) - removed)
 
 
-def probe(storage: Storage) -> tuple[str, ...]:
-    """Return what a run should tell of its output's storage; writes and deletes a small file where it must try."""
-    if storage.supports_exclusive_create():
-        return ()
-    return (
-        f"{storage.uri}: the server ignores conditional writes (If-None-Match), so that two runs at once on this "
-        "output are not safe; a single run, and resuming it, are",
-    )
-
-
 @dataclass(frozen=True)
 class _References:
     """What plans and manifests of all generations name."""

@@ -89,6 +89,7 @@ def plan() -> Plan:
             "output": "s3://bucket/out",
             "runner": {"workers": 4},
             "limits": {"max_item_bytes": "1MB"},
+            "splitting": {"split_bytes": "256MB", "part_bytes": "64MB"},  # defaults may change, this file may not
         }
     )
     splits = [

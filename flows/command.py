@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -49,8 +50,10 @@ def run(job_path: JobPath, allow_environment_change: AllowChange = False) -> Non
     for name, table in manifest.tables.items():
         console.print(render_text(table.summary, title=f"{job.name}: table {name}, generation {manifest.generation}"))
     console.print(f"Dataset: {job.output}", highlight=False)
+    beside = os.path.relpath(Path(sys.executable).with_name("tokenmill"))
+    tokenmill = "tokenmill" if shutil.which("tokenmill") else beside
     for command in ("inspect", "head", "verify"):
-        console.print(f"  tokenmill {command} {job.output}", highlight=False)
+        console.print(f"  {tokenmill} {command} {job.output}", highlight=False)
 
 
 @app.command()
@@ -84,9 +87,16 @@ def serve(
     """Serve a job as a Prefect deployment: scheduled, started and cancelled from the UI. Runs until stopped."""
     job = load_job(job_path)
     _quiet_prefect()
+    from prefect.types.entrypoint import EntrypointType
+
     from flows.tokenize_corpus import tokenize_corpus
 
-    tokenize_corpus.serve(name=name or job.name, cron=cron, parameters={"job": job.model_dump(mode="json")})
+    tokenize_corpus.serve(
+        name=name or job.name,
+        cron=cron,
+        parameters={"job": job.model_dump(mode="json")},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
 
 
 @app.command()

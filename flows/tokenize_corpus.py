@@ -1,6 +1,6 @@
 """The flow `tokenize-corpus`: plan, run partition after partition, publish. No logic that a test would want."""
 
-from __future__ import annotations
+# No postponed annotations here: Prefect resolves the flow's parameters where the module has another name.
 
 import time
 from typing import Any

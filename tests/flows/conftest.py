@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +56,22 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.3)
     pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-2000:]}")
+
+
+def request(environment: dict[str, str], path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the server: GET, or POST where there is a body; again while it says that it is busy (SQLite)."""
+    asked = urllib.request.Request(
+        environment["PREFECT_API_URL"] + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    for _ in range(30):
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            error.close()
+            time.sleep(1)
+    raise AssertionError(f"{path}: the server stays busy")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tokenmill
-from tests.flows.conftest import REPOSITORY
+from tests.flows.conftest import REPOSITORY, request
 
 JOB = """
 name: letters
@@ -44,17 +42,6 @@ def flows(arguments: list[str], environment: dict[str, str], cwd: Path) -> subpr
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
 
 
-def api(environment: dict[str, str], path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{environment['PREFECT_API_URL']}{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as response:
-        found: list[dict[str, Any]] = json.load(response)
-    return found
-
-
 def test_a_job_runs_resumes_and_grows(tmp_path: Path, prefect_environment: dict[str, str]) -> None:
     job = write_job(tmp_path)
     first = flows(["run", str(job)], prefect_environment, tmp_path)
@@ -65,12 +52,14 @@ def test_a_job_runs_resumes_and_grows(tmp_path: Path, prefect_environment: dict[
     assert table[1000].key == "1-0"
     assert table.decode(1000) == "letter 0 " * 60
 
-    runs = api(prefect_environment, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["letters"]}}})
+    runs = request(prefect_environment, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["letters"]}}})
     assert [run["state"]["type"] for run in runs] == ["COMPLETED"]
-    tasks = api(prefect_environment, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
+    tasks = request(prefect_environment, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
     names = sorted(task["name"].partition("-")[0] for task in tasks)
     assert names == ["plan", "publish", "tokenize splits 0–4 (1/2)", "tokenize splits 5–8 (2/2)"]
-    artifacts = api(prefect_environment, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
+    artifacts = request(
+        prefect_environment, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}}
+    )
     by_key = {artifact["key"]: artifact for artifact in artifacts}
     assert float(by_key["progress-letters"]["data"]) == 100.0
     assert "3,000 documents" in by_key["progress-letters"]["description"]

@@ -26,7 +26,7 @@ from tokenmill.errors import AssetError, CorruptionError, DatasetError, MissingF
 from tokenmill.layout import parse_generation
 from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest, read_shard_table
 from tokenmill.registry import parse_tokenizer
-from tokenmill.shard_files import OpenShard, open_bytes
+from tokenmill.shard_files import OpenShard, ShardBytes, open_bytes
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import StreamSpec
 
@@ -156,6 +156,7 @@ class Table:
     Attributes:
         name: Its name.
         manifest: What was published of it.
+        storage: Where its dataset is.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Table:
         self.name = manifest.name
         self.manifest = manifest
         self._dataset = dataset
-        self._storage = storage
+        self.storage = storage
         self._cache = cache
         self._check = check
 
@@ -197,7 +198,7 @@ class Table:
     @cached_property
     def shards(self) -> ShardTable:
         """The table's shards in reading order."""
-        return read_shard_table(self._storage, self.manifest)
+        return read_shard_table(self.storage, self.manifest)
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -219,7 +220,7 @@ class Table:
     def __iter__(self) -> Iterator[Row]:
         """Yield all rows in order, one shard after another; one shard at a time is held."""
         for index in range(len(self.shards)):
-            shard = self._open_shard(index)
+            shard = self.open_shard(index)
             for first, last in _runs(shard):
                 for stream in shard.streams.values():
                     stream.require(first, last)
@@ -261,24 +262,34 @@ class Table:
     def _row(self, number: int) -> Row:
         index = int(np.searchsorted(self.shards.row_ends, number, side="right"))
         place = (self.name, index)
-        shard = self._cache.get(place, lambda: self._open_shard(index))
+        shard = self._cache.get(place, lambda: self.open_shard(index))
         row = _read_row(shard, number - int(self.shards.row_ends[index]) + len(shard))
         self._cache.charge(place, shard)
         return row
 
-    def _open_shard(self, index: int) -> OpenShard:
+    def open_shard(self, index: int, data: ShardBytes | None = None) -> OpenShard:
+        """Open a shard by its number in `shards`.
+
+        Args:
+            index: Its number.
+            data: Its bytes; default read from where the dataset is.
+
+        Raises:
+            CorruptionError: where it is not the shard that was published, naming it.
+        """
         shards = self.shards
 
         def listed(column: str) -> int:
             return int(shards.table[column][index].as_py())
 
-        data = open_bytes(
-            self._storage,
-            shards.path(index),
-            listed("size_bytes"),
-            shards.blocks(index),
-            check_values=self._check,
-        )
+        if data is None:
+            data = open_bytes(
+                self.storage,
+                shards.path(index),
+                listed("size_bytes"),
+                shards.blocks(index),
+                check_values=self._check,
+            )
         shard = OpenShard(data, {name: listed(f"value_offset.{name}") for name in self.streams})
         if shard.header.fingerprint != self.tokenizer.fingerprint or len(shard) != listed("rows"):
             raise CorruptionError(

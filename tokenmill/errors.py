@@ -73,6 +73,10 @@ class InputError(ConfigurationError):
     """A source matches nothing, cannot be listed, or cannot be read at all."""
 
 
+class LoaderError(ConfigurationError):
+    """A loader cannot do what it is asked: a window longer than the data, a state of other data, a mix that clashes."""
+
+
 class ChangedError(ConfigurationError):
     """An output already holds something that this run contradicts; the message names the difference."""
 
@@ -81,6 +85,10 @@ class StorageError(TokenmillError):
     """A storage operation failed: permissions, credentials, a missing bucket, a full disk, a dead server."""
 
     exit_code = 3
+
+
+class UnavailableError(StorageError):
+    """A storage server did not answer, or failed, for as long as it was tried."""
 
 
 class MissingFileError(StorageError):

@@ -1,0 +1,321 @@
+"""A table seen as one long sequence of tokens over its shards, in source order: what windows and packings are cut from.
+
+Places in that sequence count every token that a loader delivers: the separator that may follow each document has a
+place of its own, and rows that a subset leaves out have none. Which places make a sample is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill.dataset import Table, open_dataset
+from tokenmill.errors import LoaderError
+from tokenmill.loader.block_cache import BlockCache
+from tokenmill.loader.remote_values import RemoteValues
+from tokenmill.loader.subsets import Subset
+from tokenmill.loader.values import MAPPED_SHARDS, LocalValues, ShardValues
+
+#: Rows of shards whose places are remembered, and threads that read a whole table's rows.
+_REMEMBERED_ROWS = 4 << 20
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Where the rows of one shard lie.
+
+    Attributes:
+        first: Row number in the table of the shard's first row.
+        rows: int64 `[document]`, row number in the shard; None where all rows are there, in order.
+        starts: int64 `[document + 1]`, the place in the shard of each row's first token, and the shard's length.
+        values: int64 `[document]`, where each row's values begin in the shard's stream.
+    """
+
+    first: int
+    rows: npt.NDArray[np.int64] | None
+    starts: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+
+    def number(self, document: int) -> int:
+        """Return a document's row number in the table."""
+        return self.first + (document if self.rows is None else int(self.rows[document]))
+
+    def documents(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """Return int64 `[document]`: row numbers in the table of the documents first … last - 1."""
+        if self.rows is None:
+            return np.arange(self.first + first, self.first + last)
+        return self.first + self.rows[first:last]
+
+
+class TokenCorpus:
+    """One stream of a published table as a sequence of tokens.
+
+    Args:
+        uri: The dataset: a local directory, or `s3://bucket/prefix`.
+        table: Name of the table; may be left out where the dataset has one.
+        stream: Name of the stream, whose rows must have one dimension; default the table's first.
+        separator: Token that follows every document.
+        subset: Rows to keep; default all.
+        generation: Which generation; default the newest.
+        tokenizer: Fingerprint that the table's tokenizer must have, or its beginning (8 digits or more).
+        check: Whether blocks of local shards are compared with their checksums when they are first read; blocks from
+            object storage always are.
+        cache: Where blocks from object storage are kept; default in memory only.
+        mapped_shards: How many local shards are kept mapped.
+
+    Attributes:
+        lengths: int64 `[shard]`, number of tokens.
+        ends: int64 `[shard]`, number of tokens up to and including each shard.
+
+    Raises:
+        LoaderError: the table has another tokenizer, or the stream or the separator does not fit.
+        DatasetError: there is no such dataset, table or generation.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        table: str | None = None,
+        *,
+        stream: str | None = None,
+        separator: int | None = None,
+        subset: Subset | None = None,
+        generation: int | None = None,
+        tokenizer: str | None = None,
+        check: bool = True,
+        cache: BlockCache | None = None,
+        mapped_shards: int = MAPPED_SHARDS,
+    ) -> None:
+        dataset = open_dataset(uri, generation=generation)
+        if table is None:
+            if len(dataset) != 1:
+                raise LoaderError(
+                    f"has {len(dataset)} tables ({', '.join(dataset)})", where=dataset.uri, fix="say which: table=…"
+                )
+            table = next(iter(dataset))
+        self.table: Table = dataset[table]
+        self.uri = dataset.uri
+        self.generation = dataset.generation
+        self.stream = _check_stream(self.table, stream, self.uri)
+        self.separator = separator
+        self.subset = subset
+        self._check = check
+        self._cache = cache
+        self._mapped_shards = mapped_shards
+        self._check_tokenizer(tokenizer)
+        self._check_separator()
+        self.shards = self.table.shards
+        self._counts = self.shards.column(f"tokens.{self.stream}")
+        self._first_rows = self.shards.row_ends - self.shards.column("rows")
+        self._values = self._open_values()
+        self._rows: OrderedDict[int, ShardRows] = OrderedDict()
+        self._remembered = 0
+        self.lengths = self._count()
+        self.ends: npt.NDArray[np.int64] = np.cumsum(self.lengths)
+        self.tokens = int(self.ends[-1]) if len(self.ends) else 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What the table holds: its tokenizer's fingerprint and all shards' checksums."""
+        return self.table.fingerprint
+
+    @property
+    def plain(self) -> bool:
+        """Whether places are just the shards' values, end to end."""
+        return self.separator is None and self.subset is None
+
+    @property
+    def local(self) -> bool:
+        """Whether the shards are mapped files."""
+        return isinstance(self._values, LocalValues)
+
+    @property
+    def values(self) -> ShardValues:
+        """The stream's values, shard by shard."""
+        return self._values
+
+    def read(self, shard: int, start: int, stop: int, out: npt.NDArray[np.int64]) -> None:
+        """Copy the tokens at places start … stop - 1 of a shard to `out`, `[token]`."""
+        if self.plain:
+            out[:] = self._values.read(shard, start, stop)
+            return
+        rows = self.rows(shard)
+        first, last = rows_between(rows.starts, start, stop)
+        at = 0
+        for document in range(first, last):
+            begin = max(int(rows.starts[document]), start)
+            end = min(int(rows.starts[document + 1]), stop)
+            count = end - begin
+            separated = self.separator is not None and end == int(rows.starts[document + 1])
+            values = count - 1 if separated else count
+            offset = int(rows.values[document]) + begin - int(rows.starts[document])
+            out[at : at + values] = self._values.read(shard, offset, offset + values)
+            if separated and self.separator is not None:
+                out[at + values] = self.separator
+            at += count
+
+    def pieces(
+        self, shard: int, start: int, stop: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the documents that places start … stop - 1 of a shard belong to.
+
+        Returns:
+            int64 `[piece]` each: row number in the table, place in the document of the piece's first token, tokens.
+        """
+        rows = self.rows(shard)
+        first, last = rows_between(rows.starts, start, stop)
+        bounds = rows.starts[first : last + 1]
+        begins = np.maximum(bounds[:-1], start)
+        return rows.documents(first, last), begins - bounds[:-1], np.minimum(bounds[1:], stop) - begins
+
+    def runs(self, begin: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the runs of places (shard, start, stop) of `count` tokens from token `begin` of the ring on."""
+        begin %= self.tokens
+        shard = int(self.ends.searchsorted(begin, "right"))
+        place = begin - int(self.ends[shard] - self.lengths[shard])
+        while count:
+            stop = min(place + count, int(self.lengths[shard]))
+            if stop > place:
+                yield shard, place, stop
+            count -= stop - place
+            shard, place = (shard + 1) % len(self.lengths), 0
+
+    def values_between(self, shard: int, start: int, stop: int) -> tuple[int, int]:
+        """Return first and last + 1 of the values at places start … stop - 1; a guess where rows are not known yet."""
+        if self.plain:
+            return start, stop
+        rows = self._rows.get(shard)
+        if rows is None:
+            scale = int(self._counts[shard]) / int(self.lengths[shard])
+            return int(start * scale), min(int(stop * scale) + 1, int(self._counts[shard]))
+        first, last = rows_between(rows.starts, start, stop)
+        begin = int(rows.values[first]) + start - int(rows.starts[first])
+        return begin, min(int(rows.values[last - 1]) + stop - int(rows.starts[last - 1]), int(self._counts[shard]))
+
+    def rows(self, shard: int) -> ShardRows:
+        """Return where the rows of a shard lie; what was asked for lately is remembered."""
+        found = self._rows.get(shard)
+        if found is None:
+            found = self._rows[shard] = self._read_rows(shard)
+            self._remembered += len(found.values)
+            while self._remembered > _REMEMBERED_ROWS and len(self._rows) > 1:
+                self._remembered -= len(self._rows.popitem(last=False)[1].values)
+        return found
+
+    def every_rows(self, shards: Sequence[int]) -> Iterator[ShardRows]:
+        """Yield where the rows of many shards lie, read on threads, in order; they are not remembered."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            yield from pool.map(self._read_rows, shards)
+
+    def close(self) -> None:
+        """Let go of all shards; reading opens them again."""
+        self._values.close()
+        self._rows.clear()
+        self._remembered = 0
+
+    def _read_rows(self, shard: int) -> ShardRows:
+        opened = self.table.open_shard(shard, self._values.shard_bytes(shard))
+        offsets = opened.streams[self.stream].offsets
+        first = int(self._first_rows[shard])
+        if self.plain:
+            return ShardRows(first, None, offsets, offsets[:-1])
+        lengths = np.diff(offsets) + (self.separator is not None)
+        rows = None
+        values = offsets[:-1]
+        if self.subset is not None:
+            chosen = self.subset.select(opened.key(row) for row in range(len(opened)))
+            rows = np.flatnonzero(chosen)
+            lengths, values = lengths[rows], values[rows]
+        starts = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        return ShardRows(first, rows, starts, values)
+
+    def _count(self) -> npt.NDArray[np.int64]:
+        """Return int64 `[shard]`, tokens that each shard has; a subset is counted by reading all keys."""
+        if self.subset is not None:
+            shards = range(len(self.shards))
+            return np.fromiter((rows.starts[-1] for rows in self.every_rows(shards)), np.int64, len(self.shards))
+        return self._counts if self.separator is None else self._counts + self.shards.column("rows")
+
+    def _open_values(self) -> ShardValues:
+        storage = self.table.storage
+        dtype = self.table.streams[self.stream].dtype
+        local = not len(self.shards) or storage.local_path(self.shards.path(0)) is not None
+        if local:
+            return LocalValues(
+                storage,
+                self.shards,
+                self.stream,
+                dtype,
+                check=self._check,
+                mapped_shards=self._mapped_shards,
+            )
+        return RemoteValues(storage, self.shards, self.stream, dtype, cache=self._cache)
+
+    def _check_tokenizer(self, asked: str | None) -> None:
+        found = self.table.tokenizer.fingerprint
+        if asked is not None and (len(asked) < 8 or not found.startswith(asked)):
+            raise LoaderError(
+                f"table {self.table.name!r} was made by the tokenizer {found}, and {asked} was asked for",
+                where=self.uri,
+                fix="read the dataset of that tokenizer, or ask for this one (`tokenmill inspect` shows it)",
+            )
+
+    def _check_separator(self) -> None:
+        size = self.table.streams[self.stream].vocabulary_size
+        if self.separator is not None and not 0 <= self.separator < (size or 1 << 63):
+            raise LoaderError(
+                f"the separator {self.separator} is not an id of stream {self.stream!r}, whose vocabulary has {size}",
+                where=self.uri,
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            _reopen,
+            (
+                self.uri,
+                self.table.name,
+                {
+                    "stream": self.stream,
+                    "separator": self.separator,
+                    "subset": self.subset,
+                    "generation": self.generation,
+                    "check": self._check,
+                    "cache": self._cache,
+                    "mapped_shards": self._mapped_shards,
+                },
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.tokens} tokens: {self.stream!r} of table {self.table.name!r} of {self.uri}>"
+
+
+def rows_between(starts: npt.NDArray[np.int64], start: int, stop: int) -> tuple[int, int]:
+    """Return first and last + 1 of the documents, given by `starts` `[document + 1]`, that places overlap."""
+    return int(starts.searchsorted(start, "right")) - 1, int(starts.searchsorted(stop, "left"))
+
+
+def _reopen(uri: str, table: str, options: dict[str, Any]) -> TokenCorpus:
+    return TokenCorpus(uri, table, **options)
+
+
+def _check_stream(table: Table, asked: str | None, uri: str) -> str:
+    name = next(iter(table.streams)) if asked is None else asked
+    if name not in table.streams:
+        raise LoaderError(f"table {table.name!r} has no stream {name!r}; it has {', '.join(table.streams)}", where=uri)
+    spec = table.streams[name]
+    if len(spec.dims) > 1 or np.dtype(spec.dtype).kind not in "iu":
+        raise LoaderError(
+            f"stream {name!r} of table {table.name!r} holds {spec.dtype} with dimensions ({', '.join(spec.dims)}); "
+            "windows are cut from whole numbers in one dimension",
+            where=uri,
+        )
+    return name

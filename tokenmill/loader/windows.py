@@ -1,0 +1,114 @@
+"""Windows: a table's tokens cut into pieces of equal length, documents running on from one window into the next.
+
+The tokens are taken as a ring: from a place that the epoch shifts, windows tile it end to end, the last ones going on
+at the table's beginning. So every epoch cuts documents elsewhere, has the same number of windows, and leaves out no
+more than the tokens that do not fill one (or none, where the last window is padded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenmill.errors import LoaderError
+from tokenmill.loader.batches import FIELDS, BatchBuilder
+from tokenmill.loader.corpus import TokenCorpus
+from tokenmill.loader.packed import PackedSamples, SamplePlan
+
+
+class PackedWindows(PackedSamples):
+    """A table's windows of tokens: `len`, and a sample by its number.
+
+    Args:
+        corpus: The tokens.
+        window: Tokens of a window.
+        fields: Arrays of a sample.
+        tail: What becomes of the last tokens that do not fill a window: left out, or padded to one.
+        pad_id: Id that pads.
+
+    Raises:
+        LoaderError: the window is longer than the data.
+    """
+
+    def __init__(
+        self,
+        corpus: TokenCorpus,
+        window: int,
+        *,
+        fields: Collection[str] = FIELDS,
+        tail: Literal["drop", "pad"] = "drop",
+        pad_id: int = 0,
+    ) -> None:
+        super().__init__(corpus, window, fields=fields, pad_id=pad_id)
+        self.count = corpus.tokens // window if tail == "drop" else -(-corpus.tokens // window)
+        if not self.count:
+            raise LoaderError(
+                f"a window of {window} tokens is longer than the data: {corpus!r}",
+                where=corpus.uri,
+                fix="take a shorter window" + ("" if corpus.tokens == 0 else ", or tail='pad'"),
+            )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def plan(self, numbers: npt.NDArray[np.int64], shift: int = 0) -> SamplePlan:
+        """Find windows by number; the first one begins at token `shift`."""
+        return _WindowPlan(self, numbers, shift)
+
+    def span(self, first: int, last: int, shift: int) -> Iterator[tuple[int, int, int]]:
+        """Yield what windows first … last - 1 read together."""
+        begin, end = first * self.window, min(last * self.window, self.corpus.tokens)
+        for shard, start, stop in self.corpus.runs(shift + begin, end - begin):
+            yield (shard, *self.corpus.values_between(shard, start, stop))
+
+
+class _WindowPlan(SamplePlan):
+    """Windows found: for each, the shard that it begins in and the place there."""
+
+    def __init__(self, packed: PackedWindows, numbers: npt.NDArray[np.int64], shift: int) -> None:
+        corpus, window = packed.corpus, packed.window
+        self._packed = packed
+        self._corpus = corpus
+        begins = (shift + numbers * window) % corpus.tokens
+        shards = corpus.ends.searchsorted(begins, "right")
+        places = begins - (corpus.ends[shards] - corpus.lengths[shards])
+        lengths = np.minimum(window, corpus.tokens - numbers * window)
+        # Whether a window lies in one shard, and is whole.
+        simple = (places + window <= corpus.lengths[shards]) & (lengths == window)
+        self._shards: list[int] = shards.tolist()
+        self._places: list[int] = places.tolist()
+        self._begins: list[int] = begins.tolist()
+        self._lengths: list[int] = lengths.tolist()
+        self._simple: list[bool] = simple.tolist()
+
+    def fill(self, samples: Iterable[int], rows: Iterable[int], batch: BatchBuilder) -> None:
+        window, ids = self._packed.window, batch.ids
+        corpus = self._corpus
+        shards, places, simple = self._shards, self._places, self._simple
+        read = corpus.values.read
+        plain = corpus.plain
+        for sample, row in zip(samples, rows, strict=True):
+            if plain and simple[sample]:
+                place = places[sample]
+                ids[row] = read(shards[sample], place, place + window)
+                if batch.wants_pieces:
+                    batch.pieces[row].append(corpus.pieces(shards[sample], place, place + window))
+            else:
+                self._fill_runs(sample, row, batch)
+
+    def pieces(self) -> Iterator[tuple[int, int, int]]:
+        for begin, length in zip(self._begins, self._lengths, strict=True):
+            for shard, start, stop in self._corpus.runs(begin, length):
+                yield (shard, *self._corpus.values_between(shard, start, stop))
+
+    def _fill_runs(self, sample: int, row: int, batch: BatchBuilder) -> None:
+        at = 0
+        for shard, start, stop in self._corpus.runs(self._begins[sample], self._lengths[sample]):
+            self._corpus.read(shard, start, stop, batch.ids[row, at : at + stop - start])
+            if batch.wants_pieces:
+                batch.pieces[row].append(self._corpus.pieces(shard, start, stop))
+            at += stop - start
+        batch.pad(row, at, self._packed.pad_id)

@@ -1,9 +1,9 @@
-"""A batch under construction: ids are copied in row by row, and what the documents' pieces say is laid out at the end.
+"""Batches under construction: ids are copied in, and what the documents' pieces say is laid out at the end.
 
-Arrays: `ids` int64 `[sample, token]`; `document_ids` int64 `[sample, token]`, row number in the table, -1 for padding;
-`positions` int64 `[sample, token]`, the token's place in its document; `cu_seqlens` int32 `[piece + 1]`, cumulative
-lengths of the pieces of documents over the flattened batch, as FlashAttention's variable-length kernels take them:
-every sample starts a new piece.
+Arrays of a batch: `ids` int64 `[sample, token]`; `document_ids` int64 `[sample, token]`, row in the table, -1 for
+padding; `positions` int64 `[sample, token]`, the token's place in its document; `cu_seqlens` int32 `[piece + 1]`,
+cumulative lengths of the pieces of documents over the flattened batch, as FlashAttention's variable-length kernels take
+them: every sample starts a new piece. Several batches are built side by side, as numpy costs the same for one.
 """
 
 from __future__ import annotations
@@ -20,44 +20,67 @@ Pieces = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int6
 
 
 class BatchBuilder:
-    """One batch: `samples` rows of `window` tokens.
+    """Batches of `samples` rows each, one after another.
+
+    Args:
+        batches: How many.
+        samples: Rows of a batch.
+        window: Tokens of a row.
+        fields: Arrays of a batch, of `FIELDS`.
 
     Attributes:
-        ids: int64 `[sample, token]`, to be filled.
-        wants_pieces: Whether `pieces` must be set for every row.
-        pieces: For every row, the pieces of documents that it consists of.
+        ids: int64 `[row, token]`, the rows of all batches, to be filled.
+        wants_pieces: Whether `add_pieces` must be called for every row.
     """
 
-    def __init__(self, samples: int, window: int, fields: Collection[str]) -> None:
-        self.ids = np.empty((samples, window), np.int64)
+    def __init__(self, batches: int, samples: int, window: int, fields: Collection[str]) -> None:
+        self.ids = np.empty((batches * samples, window), np.int64)
+        self.wants_pieces = len(fields) > 1
+        self._samples = samples
         self._fields = fields
-        self.wants_pieces = not set(fields) <= {"ids"}
-        self.pieces: list[list[Pieces]] = [[] for _ in range(samples)] if self.wants_pieces else []
+        self._pieces: list[tuple[int, Pieces]] = []
+
+    def add_pieces(self, row: int, pieces: Pieces) -> None:
+        """Say which pieces of documents a row, or the rows from it on, consist of; for a row in order."""
+        self._pieces.append((row, pieces))
 
     def pad(self, row: int, start: int, pad_id: int) -> None:
         """Fill a row with padding from token `start` on."""
-        self.ids[row, start:] = pad_id
-        if self.wants_pieces and start < self.ids.shape[1]:
-            self.pieces[row].append((np.array([-1]), np.array([0]), np.array([self.ids.shape[1] - start])))
+        left = self.ids.shape[1] - start
+        if left:
+            self.ids[row, start:] = pad_id
+            if self.wants_pieces:
+                self.add_pieces(row, (np.array([-1]), np.array([0]), np.array([left])))
 
-    def finish(self) -> dict[str, Any]:
-        """Return the batch's arrays by name."""
-        batch: dict[str, Any] = {"ids": self.ids}
-        if self.wants_pieces:
-            columns = zip(*(piece for row in self.pieces for piece in row), strict=True)
-            documents, begins, lengths = (np.concatenate(column) for column in columns)
-            shape, total = self.ids.shape, self.ids.size
-            ends = np.cumsum(lengths)
-            if "document_ids" in self._fields:
-                batch["document_ids"] = np.repeat(documents, lengths).reshape(shape)
-            if "positions" in self._fields:
-                positions = np.arange(total)
-                positions -= np.repeat(ends - lengths - begins, lengths)
-                padding = documents < 0
-                if padding.any():
-                    positions[np.repeat(padding, lengths)] = 0
-                batch["positions"] = positions.reshape(shape)
-            if "cu_seqlens" in self._fields:
-                cumulative = np.concatenate([[0], ends[lengths > 0]])
-                batch["cu_seqlens"] = cumulative.astype(np.int32)
-        return {name: batch[name] for name in self._fields}
+    def finish(self) -> list[dict[str, Any]]:
+        """Return the batches: their arrays by name."""
+        if not self.wants_pieces:
+            return [{"ids": self.ids[row : row + self._samples]} for row in range(0, len(self.ids), self._samples)]
+        arrays: dict[str, npt.NDArray[np.int64]] = {"ids": self.ids}
+        # Stable: what was said of one row stays in order.
+        columns = zip(*(pieces for _, pieces in sorted(self._pieces, key=lambda entry: entry[0])), strict=True)
+        documents, begins, lengths = (np.concatenate(column) for column in columns)
+        ends = np.cumsum(lengths)
+        if "document_ids" in self._fields:
+            arrays["document_ids"] = np.repeat(documents, lengths).reshape(self.ids.shape)
+        if "positions" in self._fields:
+            positions = np.arange(self.ids.size)
+            positions -= np.repeat(ends - lengths - begins, lengths)
+            if documents.min() < 0:
+                positions[np.repeat(documents < 0, lengths)] = 0
+            arrays["positions"] = positions.reshape(self.ids.shape)
+        ends = ends[lengths > 0]
+        return [self._batch(arrays, ends, first) for first in range(0, len(self.ids), self._samples)]
+
+    def _batch(
+        self, arrays: dict[str, npt.NDArray[np.int64]], ends: npt.NDArray[np.int64], first: int
+    ) -> dict[str, Any]:
+        batch: dict[str, Any] = {}
+        for name in self._fields:
+            if name == "cu_seqlens":
+                begin, end = first * self.ids.shape[1], (first + self._samples) * self.ids.shape[1]
+                inside = ends[ends.searchsorted(begin, "right") : ends.searchsorted(end, "right")]
+                batch[name] = np.concatenate([[0], inside - begin]).astype(np.int32)
+            else:
+                batch[name] = arrays[name][first : first + self._samples]
+        return batch

@@ -12,11 +12,12 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.errors import CorruptionError, StorageError, UnavailableError
+from tokenmill.errors import CorruptionError, LoaderError, StorageError, UnavailableError
 from tokenmill.shards import BLOCK_BYTES
 
 #: Fetches blocks from a number on into buffers; ends its waiting when the event is set.
@@ -32,6 +33,9 @@ class BlockMemory:
         sizes: A block's number → its size in bytes.
         bounds: A block's number → first and last + 1 of the neighbours that may be fetched together with it.
         fetch: Fetches neighbouring blocks.
+
+    Raises:
+        LoaderError: where the system does not give so much memory.
     """
 
     def __init__(
@@ -47,7 +51,10 @@ class BlockMemory:
         self._sizes = sizes
         self._bounds = bounds
         self._fetch = fetch
-        self._memory = mmap.mmap(-1, slots * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self._memory = mmap.mmap(-1, slots * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise LoaderError(f"{slots} MiB for blocks cannot be had: {error.strerror}", fix="give it less") from error
         self._slots: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8).reshape(slots, BLOCK_BYTES)
         self._views = memoryview(self._memory)
         self._free = list(reversed(range(slots)))
@@ -102,6 +109,36 @@ class BlockMemory:
             if slot is None:
                 slot = self._wait(block, also)
             out[:] = self._slots[slot, start : start + len(out)]
+
+    def gather(
+        self, blocks: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], dtype: np.dtype[Any], out: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Copy equally many values from each of some blocks, where they are there; nothing is waited for.
+
+        Args:
+            blocks: int64 `[row]`, their numbers.
+            starts: int64 `[row]`, the first value in each.
+            dtype: Of the values in the blocks.
+            out: `[row, value]`; rows of blocks that are not there are left as they are.
+
+        Returns:
+            bool `[row]`, which were there.
+        """
+        values = self._slots.reshape(-1).view(dtype)
+        count = out.shape[1]
+        shape = (len(values) - count + 1, count)
+        windows = np.lib.stride_tricks.as_strided(values, shape, (dtype.itemsize,) * 2, writeable=False)
+        with self._lock:
+            slots = np.array(
+                [-1 if (slot := self._use(block)) is None else slot for block in blocks.tolist()], np.int64
+            )
+            places = slots * (BLOCK_BYTES // dtype.itemsize) + starts
+            there = slots >= 0
+            if there.all():
+                out[...] = windows[places]
+            else:
+                out[there] = windows[places[there]]
+        return there
 
     def holds(self, block: int) -> bool:
         """Tell whether a block is there or on its way."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tokenmill.dataset import Table, open_dataset
 from tokenmill.errors import LoaderError
+from tokenmill.loader.batches import Pieces
 from tokenmill.loader.block_cache import BlockCache
 from tokenmill.loader.remote_values import RemoteValues
 from tokenmill.loader.subsets import Subset
@@ -161,19 +162,23 @@ class TokenCorpus:
                 out[at + values] = self.separator
             at += count
 
-    def pieces(
-        self, shard: int, start: int, stop: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the documents that places start … stop - 1 of a shard belong to.
+    def pieces(self, shards: Sequence[int], starts: Sequence[int], count: int) -> Pieces:
+        """Return the documents that runs of `count` places, each from its start in its shard, belong to, in order.
 
         Returns:
             int64 `[piece]` each: row number in the table, place in the document of the piece's first token, tokens.
         """
-        rows = self.rows(shard)
-        first, last = rows_between(rows.starts, start, stop)
-        bounds = rows.starts[first : last + 1]
-        begins = np.maximum(bounds[:-1], start)
-        return rows.documents(first, last), begins - bounds[:-1], np.minimum(bounds[1:], stop) - begins
+        begins, numbers, counts = [], [], []
+        for shard, start in zip(shards, starts, strict=True):
+            rows = self.rows(shard)
+            first, last = rows_between(rows.starts, start, start + count)
+            begins.append(rows.starts[first:last])
+            numbers.append(rows.documents(first, last))
+            counts.append(last - first)
+        # Where documents begin, as seen from the run; those that begin before it are continued.
+        seen = np.concatenate(begins) - np.repeat(starts, counts)
+        flat = np.maximum(seen, 0) + np.repeat(np.arange(len(counts)) * count, counts)
+        return np.concatenate(numbers), np.maximum(-seen, 0), np.diff(flat, append=len(counts) * count)
 
     def runs(self, begin: int, count: int) -> Iterator[tuple[int, int, int]]:
         """Yield the runs of places (shard, start, stop) of `count` tokens from token `begin` of the ring on."""

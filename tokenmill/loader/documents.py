@@ -8,7 +8,7 @@ epoch has as many; which documents of equal length lie together changes from epo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -195,7 +195,7 @@ class _DocumentPlan(SamplePlan):
         self._numbers: list[int] = numbers.tolist()
         self._shift = shift
 
-    def fill(self, samples: Iterable[int], rows: Iterable[int], batch: BatchBuilder) -> None:
+    def fill(self, samples: range, rows: Sequence[int], batch: BatchBuilder) -> None:
         corpus = self._packed.corpus
         for sample, row in zip(samples, rows, strict=True):
             at = 0
@@ -209,7 +209,7 @@ class _DocumentPlan(SamplePlan):
                 lengths.append(length)
                 at += length
             if batch.wants_pieces:
-                batch.pieces[row].append((np.array(documents), np.array(starts), np.array(lengths)))
+                batch.add_pieces(row, (np.array(documents), np.array(starts), np.array(lengths)))
             batch.pad(row, at, self._packed.pad_id)
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:

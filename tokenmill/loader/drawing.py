@@ -7,7 +7,7 @@ Which samples those are is found for many batches at once, so that numpy's cost 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from tokenmill.loader.mixing import Mixture
 from tokenmill.loader.packed import SamplePlan
 from tokenmill.loader.sequence import Point
 from tokenmill.loader.sources import OpenSource
+
+#: Tokens that are copied at a time where batches are smaller: more ids than these do not stay in a core's cache.
+_COPIED_TOKENS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -83,36 +86,43 @@ class Draw:
         self._parts: list[_SourcePart] = []
         for number, source in enumerate(sources):
             if drawn is None:
-                slots, distances = np.arange(len(own)), own
+                slots, distances = None, own
             else:
                 slots = np.flatnonzero(drawn[own] == number)
                 distances = (np.cumsum(drawn == number) - 1)[own[slots]]
-            plans = list(source.feed.plans(point.places[number], distances)) if len(slots) else []
-            self._parts.append(_SourcePart(number, slots, plans))
+            plans = list(source.feed.plans(point.places[number], distances))
+            self._parts.append(_SourcePart(number, slots, len(distances), plans))
 
-    def batch(self, index: int) -> dict[str, Any]:
-        """Copy the batch of a place in `batches`."""
+    def copy(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield this worker's batches in turn: the number among all of the draw, and the arrays by name."""
         share = self._share
         packed = self._sources[0].feed.packed
-        builder = BatchBuilder(share.batch_size, packed.window, packed.fields)
-        first = index * share.batch_size
-        drawn_from = np.full(share.batch_size, -1, np.int32) if len(self._sources) > 1 else None
+        together = max(_COPIED_TOKENS // (share.batch_size * packed.window), 1)
+        for index in range(0, len(self.batches), together):
+            numbers = self.batches[index : index + together]
+            rows = len(numbers) * share.batch_size
+            builder = BatchBuilder(len(numbers), share.batch_size, packed.window, packed.fields)
+            drawn_from = self._fill(builder, index * share.batch_size, rows)
+            for place, (number, batch) in enumerate(zip(numbers, builder.finish(), strict=True)):
+                batch["samples"] = min(self._first + (number + 1) * share.global_batch_size, self._end)
+                if drawn_from is not None:
+                    batch["sources"] = drawn_from[place * share.batch_size : (place + 1) * share.batch_size]
+                yield number, batch
+
+    def _fill(self, builder: BatchBuilder, first: int, count: int) -> npt.NDArray[np.int32] | None:
+        """Copy own samples first … first + count - 1; returns their sources, int32 `[row]`, where there are several."""
+        drawn_from = np.full(count, -1, np.int32) if len(self._sources) > 1 else None
         filled = 0
-        for part in self._parts:
-            rows = part.fill(first, first + share.batch_size, builder)
+        for source, part in zip(self._sources, self._parts, strict=True):
+            rows = part.fill(first, first + count, builder)
             filled += len(rows)
+            if source.id_offset and len(rows):
+                builder.ids[rows] += source.id_offset
             if drawn_from is not None:
                 drawn_from[rows] = part.number
-                offset = self._sources[part.number].id_offset
-                if offset:
-                    builder.ids[rows] += offset
-        for row in range(filled, share.batch_size):
-            builder.pad(row, 0, packed.pad_id)
-        batch = builder.finish()
-        batch["samples"] = min(self._first + (self.batches[index] + 1) * share.global_batch_size, self._end)
-        if drawn_from is not None:
-            batch["sources"] = drawn_from
-        return batch
+        for row in range(filled, count):
+            builder.pad(row, 0, self._sources[0].feed.packed.pad_id)
+        return drawn_from
 
     def prefetch(self) -> None:
         """Let sources on object storage fetch what these batches need, and in block order what comes after it."""
@@ -129,16 +139,29 @@ class Draw:
 
 @dataclass(frozen=True)
 class _SourcePart:
-    """What a draw takes from one source: slots int64 `[sample]` among all own samples, and plans for them in turn."""
+    """What a draw takes from one source: plans for its samples in turn, and which of all own samples they are.
+
+    Attributes:
+        number: Of the source.
+        slots: int64 `[sample]`, places among all own samples; None where it is all of them.
+        count: Number of samples.
+        plans: How many samples each plan has, and the plan.
+    """
 
     number: int
-    slots: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64] | None
+    count: int
     plans: Sequence[tuple[int, SamplePlan]]
 
     def fill(self, first: int, last: int, builder: BatchBuilder) -> Sequence[int]:
         """Copy the samples whose slots are first … last - 1; returns the rows that they went to."""
-        begin, end = (int(place) for place in self.slots.searchsorted([first, last]))
-        rows: list[int] = (self.slots[begin:end] - first).tolist()
+        rows: Sequence[int]
+        if self.slots is None:
+            begin, end = first, min(last, self.count)
+            rows = range(end - begin)
+        else:
+            begin, end = self.slots.searchsorted([first, last]).tolist()
+            rows = (self.slots[begin:end] - first).tolist()
         at = done = 0
         for count, plan in self.plans:
             stop = min(end, at + count)

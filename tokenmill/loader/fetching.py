@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,32 @@ class BlockFetcher:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_again, (self.storage, self.shards, self.cache, self.patience_seconds))
+        options = {"cache": self.cache, "patience_seconds": self.patience_seconds}
+        return (partial(BlockFetcher, **options), (self.storage, self.shards))
+
+
+class _Absence:
+    """Since when the server has been away, as far as all threads together know."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._since: float | None = None
+        self._last_failure = 0.0
+
+    def failed(self, where: str, error: BaseException) -> float:
+        """Take note of a failure, and return when the first one was; the first one is logged."""
+        now = time.monotonic()
+        if self._since is not None and now - self._last_failure > _FORGOTTEN_SECONDS:
+            self._since = None
+        self._last_failure = now
+        if self._since is None:
+            self._since = now
+            _log.warning("%s: %s; waiting up to %.0f s for the server", where, error, self._patience_seconds)
+        return self._since
+
+    def over(self) -> None:
+        """Take note that the server has answered."""
+        self._since = None
 
 
 class _Absence:

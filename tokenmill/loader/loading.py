@@ -182,8 +182,7 @@ class TokenLoader:
         self._samples = self._point.samples
         for point, draw in self._draws(self._point, first, share):
             self._point = point
-            for index, number in enumerate(draw.batches):
-                batch = draw.batch(index)
+            for number, batch in draw.copy():
                 self._samples = batch["samples"]
                 self._seen = draw.first_batch + number + 1
                 yield batch

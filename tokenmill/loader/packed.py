@@ -22,8 +22,8 @@ class SamplePlan(ABC):
     """Some samples of one epoch, found: ready to be copied into batches."""
 
     @abstractmethod
-    def fill(self, samples: Iterable[int], rows: Iterable[int], batch: BatchBuilder) -> None:
-        """Copy samples (places in the plan) into rows of a batch, one to one."""
+    def fill(self, samples: range, rows: Sequence[int], batch: BatchBuilder) -> None:
+        """Copy samples (places in the plan, step 1) into rows of a batch, one to one."""
 
     @abstractmethod
     def pieces(self) -> Iterable[tuple[int, int, int]]:
@@ -72,13 +72,12 @@ class PackedSamples(ABC):
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Return several samples; torch's DataLoader asks for a batch in this way."""
         plan = self.plan(self._numbers(np.array([self._index(index) for index in indices], np.int64)))
-        samples = []
-        for place in range(len(indices)):
-            batch = BatchBuilder(1, self.window, self.fields)
-            plan.fill([place], [0], batch)
-            arrays = batch.finish()
-            samples.append({name: array if name == "cu_seqlens" else array[0] for name, array in arrays.items()})
-        return samples
+        builder = BatchBuilder(len(indices), 1, self.window, self.fields)
+        plan.fill(range(len(indices)), range(len(indices)), builder)
+        return [
+            {name: array if name == "cu_seqlens" else array[0] for name, array in batch.items()}
+            for batch in builder.finish()
+        ]
 
     def _numbers(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Turn 0 … len - 1 into sample numbers."""

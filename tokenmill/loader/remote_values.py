@@ -33,6 +33,8 @@ PATIENCE_SECONDS = 600.0
 LEAST_MEMORY_BYTES = 2 * REQUEST_BLOCKS * BLOCK_BYTES
 #: How far a long read runs ahead of itself.
 _AHEAD_BLOCKS = 4 * REQUEST_BLOCKS
+#: Copied at a time, in which threads have to wait.
+_GATHERED_ROWS = 64
 #: Shorter pieces of blocks that are in the cache, and were checked, are read from there as they are.
 _SHORT_BYTES = BLOCK_BYTES // 4
 
@@ -81,7 +83,13 @@ class RemoteValues(ShardValues):
         self._fetcher = BlockFetcher(storage, shards, cache=cache, patience_seconds=patience_seconds)
         self._storage = storage
         self._shards = shards
-        self._arguments = (storage, shards, stream, dtype, cache, memory_bytes, threads, patience_seconds)
+        self._arguments = (storage, shards, stream, dtype)
+        self._options: dict[str, Any] = {
+            "cache": cache,
+            "memory_bytes": memory_bytes,
+            "threads": threads,
+            "patience_seconds": patience_seconds,
+        }
         self._slots = memory_bytes // BLOCK_BYTES
         self._threads = threads
         self._dtype = np.dtype(dtype)
@@ -105,6 +113,20 @@ class RemoteValues(ShardValues):
             self._fill(shard, self._begin[shard] + start * self._width, values.view(np.uint8))
         values.flags.writeable = False
         return values
+
+    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+        """Copy values from blocks that are there all at once, from others one by one."""
+        memory = self._memory or self._live()
+        count = out.shape[1]
+        for first in range(0, len(shards), _GATHERED_ROWS):
+            rows = slice(first, first + _GATHERED_ROWS)
+            begins = self._begins[shards[rows]] + starts[rows] * self._width
+            blocks = begins // BLOCK_BYTES
+            across = (begins + count * self._width - 1) // BLOCK_BYTES != blocks
+            numbers = np.where(across, -1, self._blocks.firsts[shards[rows]] + blocks)  # no block has the number -1
+            there = memory.gather(numbers, begins % BLOCK_BYTES // self._width, self._dtype, out[rows])
+            for row in (first + np.flatnonzero(~there)).tolist():
+                out[row] = self.read(int(shards[row]), int(starts[row]), int(starts[row]) + count)
 
     def prefetch(self, pieces: Iterable[tuple[int, int, int]]) -> None:
         """Take note of pieces that will be read soon, and fetch them ahead in this order as far as memory allows.
@@ -199,7 +221,7 @@ class RemoteValues(ShardValues):
             self._memory = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_again, self._arguments)
+        return (partial(RemoteValues, **self._options), self._arguments)
 
 
 class _Blocks:
@@ -241,28 +263,6 @@ class _Blocks:
 
     def _shard(self, block: int) -> int:
         return int(self.firsts.searchsorted(block, "right")) - 1
-
-
-def _again(
-    storage: Storage,
-    shards: ShardTable,
-    stream: str,
-    dtype: str,
-    cache: BlockCache | None,
-    memory_bytes: int,
-    threads: int,
-    patience_seconds: float,
-) -> RemoteValues:
-    return RemoteValues(
-        storage,
-        shards,
-        stream,
-        dtype,
-        cache=cache,
-        memory_bytes=memory_bytes,
-        threads=threads,
-        patience_seconds=patience_seconds,
-    )
 
 
 def _after_fork() -> None:

@@ -7,7 +7,7 @@ more than the tokens that do not fill one (or none, where the last window is pad
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -76,39 +76,36 @@ class _WindowPlan(SamplePlan):
         shards = corpus.ends.searchsorted(begins, "right")
         places = begins - (corpus.ends[shards] - corpus.lengths[shards])
         lengths = np.minimum(window, corpus.tokens - numbers * window)
-        # Whether a window lies in one shard, and is whole.
-        simple = (places + window <= corpus.lengths[shards]) & (lengths == window)
-        self._shards: list[int] = shards.tolist()
-        self._places: list[int] = places.tolist()
-        self._begins: list[int] = begins.tolist()
-        self._lengths: list[int] = lengths.tolist()
-        self._simple: list[bool] = simple.tolist()
+        # Whether a window is just a run of one shard's values.
+        simple = (places + window <= corpus.lengths[shards]) & (lengths == window) & corpus.plain
+        self._shards: npt.NDArray[np.int64] = shards
+        self._places: npt.NDArray[np.int64] = places
+        self._begins: npt.NDArray[np.int64] = begins
+        self._lengths: npt.NDArray[np.int64] = lengths
+        self._simple: npt.NDArray[np.bool_] = simple
+        self._all_simple = bool(simple.all())
 
-    def fill(self, samples: Iterable[int], rows: Iterable[int], batch: BatchBuilder) -> None:
-        window, ids = self._packed.window, batch.ids
-        corpus = self._corpus
-        shards, places, simple = self._shards, self._places, self._simple
-        read = corpus.values.read
-        plain = corpus.plain
-        for sample, row in zip(samples, rows, strict=True):
-            if plain and simple[sample]:
-                place = places[sample]
-                ids[row] = read(shards[sample], place, place + window)
-                if batch.wants_pieces:
-                    batch.pieces[row].append(corpus.pieces(shards[sample], place, place + window))
-            else:
+    def fill(self, samples: range, rows: Sequence[int], batch: BatchBuilder) -> None:
+        some = slice(samples.start, samples.stop)
+        shards, places = self._shards[some], self._places[some]
+        if isinstance(rows, range) and (self._all_simple or self._simple[some].all()):
+            self._corpus.values.gather(shards, places, batch.ids[rows.start : rows.stop])
+            if batch.wants_pieces:
+                batch.add_pieces(rows.start, self._corpus.pieces(shards.tolist(), places.tolist(), self._packed.window))
+        else:
+            for sample, row in zip(samples, rows, strict=True):
                 self._fill_runs(sample, row, batch)
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
-        for begin, length in zip(self._begins, self._lengths, strict=True):
+        for begin, length in zip(self._begins.tolist(), self._lengths.tolist(), strict=True):
             for shard, start, stop in self._corpus.runs(begin, length):
                 yield (shard, *self._corpus.values_between(shard, start, stop))
 
     def _fill_runs(self, sample: int, row: int, batch: BatchBuilder) -> None:
         at = 0
-        for shard, start, stop in self._corpus.runs(self._begins[sample], self._lengths[sample]):
+        for shard, start, stop in self._corpus.runs(int(self._begins[sample]), int(self._lengths[sample])):
             self._corpus.read(shard, start, stop, batch.ids[row, at : at + stop - start])
             if batch.wants_pieces:
-                batch.pieces[row].append(self._corpus.pieces(shard, start, stop))
+                batch.add_pieces(row, self._corpus.pieces([shard], [start], stop - start))
             at += stop - start
         batch.pad(row, at, self._packed.pad_id)

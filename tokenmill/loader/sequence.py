@@ -71,6 +71,13 @@ class GlobalSequence:
             point = self.advance(point, min(run, count)) if run else self.next_epoch(point)
         return point
 
+    def skip(self, point: Point, batches: int, batch_size: int) -> Point:
+        """Return the point `batches` batches further on, not beyond an epoch's end."""
+        while batches and (count := self.run(point, batch_size, batches)):
+            point = self.advance(point, count)
+            batches -= -(-count // batch_size)
+        return point
+
     def finish_epoch(self, point: Point, batch_size: int) -> Point:
         """Return the point after the last batch of the epoch."""
         while count := self.run(point, batch_size, _COUNTED_SAMPLES):

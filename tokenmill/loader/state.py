@@ -6,7 +6,7 @@ It says what was delivered, never what was read ahead; it is JSON, at most 1 KB 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from tokenmill.errors import LoaderError
@@ -32,6 +32,23 @@ class SourceState:
 
 
 @dataclass(frozen=True)
+class WorkerState:
+    """What the state of a DataLoader worker says beside.
+
+    Attributes:
+        number: Of the worker.
+        workers: How many there are.
+        batches: How many batches, of all workers, the sequence was at since the workers began.
+        batch_size: Samples of a batch on all ranks together.
+    """
+
+    number: int
+    workers: int
+    batches: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class LoaderState:
     """How far a run has come.
 
@@ -39,14 +56,13 @@ class LoaderState:
         samples: Samples delivered to all ranks together since the run began.
         order: What decides the order of samples beside the data: seed, window, packing and so on, by name.
         sources: The sources.
-        worker: Of a DataLoader worker: its number, the number of workers, and how many batches (of all workers) the
-            sequence was at since the workers began; None for a whole rank.
+        worker: Of a DataLoader worker; None for a whole rank.
     """
 
     samples: int
     order: Mapping[str, Any]
     sources: tuple[SourceState, ...]
-    worker: tuple[int, int, int] | None = None
+    worker: WorkerState | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -65,7 +81,7 @@ class LoaderState:
             ],
         }
         if self.worker is not None:
-            value["worker"] = list(self.worker)
+            value["worker"] = list(astuple(self.worker))
         return value
 
     @classmethod
@@ -84,7 +100,7 @@ class LoaderState:
                     SourceState(source["name"], source["data"], Place(*map(int, source["next"])))
                     for source in value["sources"]
                 ),
-                worker=tuple(map(int, value["worker"])) if "worker" in value else None,  # type: ignore[arg-type]
+                worker=WorkerState(*map(int, value["worker"])) if "worker" in value else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise LoaderError(
@@ -108,7 +124,8 @@ def check_same(saved: LoaderState, here: LoaderState) -> None:
                 fix=f"make the loader with {name} {theirs!r}, or start a new run",
             )
     names = [source.name for source in saved.sources]
-    if names != [source.name for source in here.sources]:
+    # One source may have moved, and be called otherwise; its data tells.
+    if names != [source.name for source in here.sources] and not len(names) == len(here.sources) == 1:
         raise LoaderError(
             f"the state was saved with the sources {names}, this loader has {[one.name for one in here.sources]}",
             fix="name the same sources in the same order; a weight of 0 leaves one out",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,11 @@ class ShardBytes(ABC):
     def require_values(self, start: int, stop: int) -> None:
         """Make bytes of a stream's values be there; they are checked unless they are mapped and checking is off."""
         self.require(start, stop)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all blocks are there and checked."""
+        return bool(self._present.all())
 
     @abstractmethod
     def _load(self, first: int, last: int) -> None:
@@ -138,10 +143,28 @@ class FetchedBytes(ShardBytes):
 
     private = True
 
-    def __init__(self, storage: Storage, path: str, size_bytes: int, checksums: npt.NDArray[np.uint32]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        size_bytes: int,
+        checksums: npt.NDArray[np.uint32],
+        *,
+        fetch: Callable[[int, Sequence[memoryview]], None] | None = None,
+    ) -> None:
+        """Take note of a file; nothing is fetched yet.
+
+        Args:
+            storage: Where it is.
+            path: Its path there.
+            size_bytes: Its size.
+            checksums: uint32 `[block]`.
+            fetch: Fills buffers with neighbouring blocks from a number on, checked; default by a range read.
+        """
         super().__init__(join(storage.uri, path), size_bytes, checksums)
         self._storage = storage
         self._path = path
+        self._fetch = fetch
         # Private: pages that are never written to take no memory.
         memory = mmap.mmap(-1, max(size_bytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(memory)[:size_bytes]
@@ -150,10 +173,19 @@ class FetchedBytes(ShardBytes):
 
     def _load(self, first: int, last: int) -> None:
         start, stop = first * BLOCK_BYTES, min(last * BLOCK_BYTES, self.size_bytes)
-        data = self._storage.read_range(self._path, start, stop)
-        if len(data) != stop - start:
-            raise CorruptionError(f"ends at byte {start + len(data)} of {self.size_bytes}", where=self.where, fix=_FIX)
-        self._check(first, memoryview(data))
+        data: bytes | bytearray
+        if self._fetch is None:
+            data = self._storage.read_range(self._path, start, stop)
+            if len(data) != stop - start:
+                raise CorruptionError(
+                    f"ends at byte {start + len(data)} of {self.size_bytes}", where=self.where, fix=_FIX
+                )
+            self._check(first, memoryview(data))
+        else:
+            # Not into place: it is checked only then, and another thread may be reading the same block.
+            data = bytearray(stop - start)
+            whole = memoryview(data)
+            self._fetch(first, [whole[begin : begin + BLOCK_BYTES] for begin in range(0, len(data), BLOCK_BYTES)])
         # Two threads may fetch the same block: both write the same bytes.
         self._view[start:stop] = data
         with self._lock:

@@ -61,6 +61,17 @@ def test_ranges(storage: Storage) -> None:
     assert storage.read_range("x", 4, 4) == b""
 
 
+def test_ranges_into_buffers(storage: Storage) -> None:
+    storage.put("x", [b"0123456789"])
+    room = bytearray(8)
+    whole = memoryview(room)
+    assert storage.read_into("x", 1, [whole[:3], whole[3:8]]) == 8
+    assert room == b"12345678"
+    assert storage.read_into("x", 7, [whole[:2], whole[2:5]]) == 3
+    assert room == b"78945678"
+    assert storage.read_into("x", 10, [whole]) == 0
+
+
 def test_open_file_seeks(storage: Storage) -> None:
     data = random.Random(1).randbytes(3_000_000)
     storage.put("x", [data])
@@ -80,6 +91,8 @@ def test_missing(storage: Storage, operation: str) -> None:
         getattr(storage, operation)("no/such/file")
     with pytest.raises(MissingFileError, match="no/such/file"):
         storage.read_range("no/such/file", 0, 5)
+    with pytest.raises(MissingFileError, match="no/such/file"):
+        storage.read_into("no/such/file", 0, [memoryview(bytearray(5))])
 
 
 def test_create_is_exclusive(storage: Storage) -> None:

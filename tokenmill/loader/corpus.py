@@ -19,7 +19,7 @@ from tokenmill.dataset import Table, open_dataset
 from tokenmill.errors import LoaderError
 from tokenmill.loader.batches import Pieces
 from tokenmill.loader.block_cache import BlockCache
-from tokenmill.loader.remote_values import RemoteValues
+from tokenmill.loader.remote_values import MEMORY_BYTES, RemoteValues
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.values import MAPPED_SHARDS, LocalValues, ShardValues
 
@@ -70,6 +70,7 @@ class TokenCorpus:
             object storage always are.
         cache: Where blocks from object storage are kept; default in memory only.
         mapped_shards: How many local shards are kept mapped.
+        memory_bytes: What blocks from object storage may take in memory, half of it for reading ahead.
 
     Attributes:
         lengths: int64 `[shard]`, number of tokens.
@@ -93,6 +94,7 @@ class TokenCorpus:
         check: bool = True,
         cache: BlockCache | None = None,
         mapped_shards: int = MAPPED_SHARDS,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         dataset = open_dataset(uri, generation=generation)
         if table is None:
@@ -110,6 +112,7 @@ class TokenCorpus:
         self._check = check
         self._cache = cache
         self._mapped_shards = mapped_shards
+        self._memory_bytes = memory_bytes
         self._check_tokenizer(tokenizer)
         self._check_separator()
         self.shards = self.table.shards
@@ -228,6 +231,8 @@ class TokenCorpus:
     def _read_rows(self, shard: int) -> ShardRows:
         opened = self.table.open_shard(shard, self._values.shard_bytes(shard))
         offsets = opened.streams[self.stream].offsets
+        if not self.local:
+            offsets = offsets.copy()  # a view would keep all of the shard that was fetched
         first = int(self._first_rows[shard])
         if self.plain:
             return ShardRows(first, None, offsets, offsets[:-1])
@@ -262,7 +267,9 @@ class TokenCorpus:
                 check=self._check,
                 mapped_shards=self._mapped_shards,
             )
-        return RemoteValues(storage, self.shards, self.stream, dtype, cache=self._cache)
+        return RemoteValues(
+            storage, self.shards, self.stream, dtype, cache=self._cache, memory_bytes=self._memory_bytes
+        )
 
     def _check_tokenizer(self, asked: str | None) -> None:
         found = self.table.tokenizer.fingerprint
@@ -295,6 +302,7 @@ class TokenCorpus:
                     "check": self._check,
                     "cache": self._cache,
                     "mapped_shards": self._mapped_shards,
+                    "memory_bytes": self._memory_bytes,
                 },
             ),
         )

@@ -71,7 +71,8 @@ class Draw:
     ) -> None:
         self._sources = sources
         self._places = point.places
-        self._end = point.samples + count
+        #: Samples delivered to all ranks together once all batches are.
+        self.end = point.samples + count
         self._first = point.samples
         self.first_batch = first_batch
         self._share = share
@@ -104,7 +105,7 @@ class Draw:
             builder = BatchBuilder(len(numbers), share.batch_size, packed.window, packed.fields)
             drawn_from = self._fill(builder, index * share.batch_size, rows)
             for place, (number, batch) in enumerate(zip(numbers, builder.finish(), strict=True)):
-                batch["samples"] = min(self._first + (number + 1) * share.global_batch_size, self._end)
+                batch["samples"] = min(self._first + (number + 1) * share.global_batch_size, self.end)
                 if drawn_from is not None:
                     batch["sources"] = drawn_from[place * share.batch_size : (place + 1) * share.batch_size]
                 yield number, batch

@@ -168,7 +168,7 @@ class BlockFetcher:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"cache": self.cache, "patience_seconds": self.patience_seconds}
+        options: dict[str, Any] = {"cache": self.cache, "patience_seconds": self.patience_seconds}
         return (partial(BlockFetcher, **options), (self.storage, self.shards))
 
 
@@ -177,51 +177,25 @@ class _Absence:
 
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
-        self._since: float | None = None
+        #: Empty, or one number.
+        self._began: dict[bool, float] = {}
         self._last_failure = 0.0
 
     def failed(self, where: str, error: BaseException) -> float:
         """Take note of a failure, and return when the first one was; the first one is logged."""
         now = time.monotonic()
-        if self._since is not None and now - self._last_failure > _FORGOTTEN_SECONDS:
-            self._since = None
+        if now - self._last_failure > _FORGOTTEN_SECONDS:
+            self._began.clear()
         self._last_failure = now
-        if self._since is None:
-            self._since = now
+        # Atomic, and no lock that a fork might find held: only one of all threads gets back its own number.
+        since = self._began.setdefault(True, now)
+        if since is now:
             _log.warning("%s: %s; waiting up to %.0f s for the server", where, error, self._patience_seconds)
-        return self._since
+        return since
 
     def over(self) -> None:
         """Take note that the server has answered."""
-        self._since = None
-
-
-class _Absence:
-    """Since when the server has been away, as far as all threads together know."""
-
-    def __init__(self, patience_seconds: float) -> None:
-        self._patience_seconds = patience_seconds
-        self._since: float | None = None
-        self._last_failure = 0.0
-
-    def failed(self, where: str, error: BaseException) -> float:
-        """Take note of a failure, and return when the first one was; the first one is logged."""
-        now = time.monotonic()
-        if self._since is not None and now - self._last_failure > _FORGOTTEN_SECONDS:
-            self._since = None
-        self._last_failure = now
-        if self._since is None:
-            self._since = now
-            _log.warning("%s: %s; waiting up to %.0f s for the server", where, error, self._patience_seconds)
-        return self._since
-
-    def over(self) -> None:
-        """Take note that the server has answered."""
-        self._since = None
-
-
-def _again(storage: Storage, shards: ShardTable, cache: BlockCache | None, patience_seconds: float) -> BlockFetcher:
-    return BlockFetcher(storage, shards, cache=cache, patience_seconds=patience_seconds)
+        self._began.clear()
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

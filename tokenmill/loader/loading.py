@@ -20,7 +20,7 @@ from tokenmill.loader.feeds import Place
 from tokenmill.loader.mixing import Mixture
 from tokenmill.loader.sequence import GlobalSequence, Point
 from tokenmill.loader.sources import OpenSource, Packing, Reading, Shuffle, Source, Tail, open_sources
-from tokenmill.loader.state import LoaderState, SourceState, check_same, shortened, unwrap
+from tokenmill.loader.state import LoaderState, SourceState, WorkerState, check_same, shortened, unwrap
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.torch_workers import WorkerBoard, current_worker, in_worker, register_iterable
 
@@ -134,11 +134,12 @@ class TokenLoader:
         self._mixture = None if isinstance(data, str) else Mixture(weights, str(seed))
         self._sequence = self._open_sequence()
         # Where the sequence was last known to stand, and how many samples were delivered since the run began.
-        self._point = Point(0, tuple(Place() for _ in self._sources))
+        self._point = self._origin = Point(0, tuple(Place() for _ in self._sources))
         self._samples = 0
         # Batches seen since DataLoader workers began, which decides whose turn it is.
         self._first_batch = self._seen = 0
         self._board = WorkerBoard()
+        self._iteration = 0
         self._check_batch()
         register_iterable(type(self))
 
@@ -175,22 +176,32 @@ class TokenLoader:
         share = replace(self._share, worker=worker, workers=workers)
         self._here()
         first, self._first_batch = self._first_batch, 0
-        if in_worker():
-            self._board.use()
         if not first:
             self._point = self._begin_epoch(self._point)
         self._samples = self._point.samples
+        if in_worker():
+            self._board.use(self._point.places[0].epoch)
+        self._iteration += 1
+        iteration = self._iteration
         for point, draw in self._draws(self._point, first, share):
-            self._point = point
             for number, batch in draw.copy():
+                self._point = point
                 self._samples = batch["samples"]
-                self._seen = draw.first_batch + number + 1
+                if in_worker():
+                    self._seen = draw.first_batch + number + 1
+                    if self._samples == draw.end:
+                        self._say_what_comes_next()
                 yield batch
+                if iteration != self._iteration:
+                    raise LoaderError(
+                        "another iteration of this loader has begun, or a state was loaded: this one cannot go on",
+                        fix="make another TokenLoader to read the same data beside this one",
+                    )
         # Only a single source gets here: a mix has no end.
         self._point = self._sequence.next_epoch(self._sequence.finish_epoch(self._here(), share.global_batch_size))
         self._samples = self._point.samples
-        if in_worker():
-            self._board.end_epoch(self._point.places[0].epoch, self._point.samples)
+        self._seen = 0
+        self._board.leave()
 
     def state_dict(self, batch: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the state: what was delivered, as JSON of at most 1 KB and about 100 bytes a source.
@@ -205,7 +216,10 @@ class TokenLoader:
         """
         worker = None
         if in_worker():
-            worker = (*current_worker(), self._seen)
+            if not self._seen:
+                self._point = self._begin_epoch(self._here())
+                self._samples = self._point.samples
+            worker = WorkerState(*current_worker(), self._seen, self._share.global_batch_size)
         elif batch is None and self._board.in_use:
             raise LoaderError(
                 "batches come from DataLoader workers, and only the last one delivered tells how far they got",
@@ -234,17 +248,22 @@ class TokenLoader:
         inner, batches = unwrap(state)
         saved = LoaderState.from_json(inner)
         check_same(saved, LoaderState.from_json(self._fresh_state()))
-        self._point = Point(saved.samples, tuple(source.place for source in saved.sources))
-        self._samples = saved.samples
-        if batches:
-            self._samples += batches * self._share.global_batch_size
-            self._here()
-        self._first_batch = 0
+        point = Point(saved.samples, tuple(source.place for source in saved.sources))
+        seen = 0
+        if saved.worker is not None:
+            if in_worker():
+                self._check_worker(saved.worker)
+                seen = saved.worker.batches
+            point = self._sequence.skip(point, batches, saved.worker.batch_size)
+        self._point = self._origin = point
+        self._samples = point.samples
+        self._first_batch = self._seen = seen
+        self._iteration += 1
         if in_worker():
-            if saved.worker is not None and saved.worker[:2] == current_worker():
-                self._first_batch = saved.worker[2]
+            self._board.resume(point.places[0].epoch, point.samples)
+            self._say_what_comes_next()
         else:
-            self._board.begin(self._point.places[0].epoch, self._point.samples)
+            self._board.begin(point.places[0].epoch, point.samples)
 
     def close(self) -> None:
         """Let go of all shards and threads; reading opens them again."""
@@ -301,12 +320,12 @@ class TokenLoader:
 
     def _walk(self, samples: int) -> Point:
         """Return where the sequence stands once so many samples are delivered, from where it was known to stand."""
-        if samples < self._point.samples:
+        point = self._point if self._point.samples <= samples else self._origin
+        if samples < point.samples:
             raise LoaderError(
-                f"a batch from before the loader's state: {samples} samples delivered, the state has "
-                f"{self._point.samples}"
+                f"a batch from before the loader's state: {samples} samples delivered, the state has {point.samples}"
             )
-        return self._sequence.walk(self._point, samples, self._share.global_batch_size)
+        return self._sequence.walk(point, samples, self._share.global_batch_size)
 
     def _begin_epoch(self, point: Point) -> Point:
         """Return where an iteration starts: beyond what workers finished, and not at the very end of an epoch."""
@@ -317,6 +336,24 @@ class TokenLoader:
         if not self._sequence.run(point, self._share.global_batch_size, 1):
             point = self._sequence.next_epoch(point)
         return point
+
+    def _say_what_comes_next(self) -> None:
+        """Let the workers of the next epoch know where it begins, if this one has no batch left."""
+        point = self._here()
+        if self._mixture is None and not self._sequence.run(point, self._share.global_batch_size, 1):
+            point = self._sequence.next_epoch(point)
+            self._board.end_epoch(point.places[0].epoch, point.samples)
+
+    def _check_worker(self, saved: WorkerState) -> None:
+        """Refuse the state of another worker, or of batches of another size: its batches are not this one's."""
+        here = WorkerState(*current_worker(), saved.batches, self._share.global_batch_size)
+        if saved != here:
+            raise LoaderError(
+                f"the state is of DataLoader worker {saved.number} of {saved.workers} and batches of "
+                f"{saved.batch_size} samples; this is worker {here.number} of {here.workers}, and batches have "
+                f"{here.batch_size}",
+                fix="loader.load_state_dict(…), before the DataLoader is made, takes the state for any of them",
+            )
 
     def _fresh_state(self) -> dict[str, Any]:
         sources = tuple(

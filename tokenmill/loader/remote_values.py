@@ -100,6 +100,9 @@ class RemoteValues(ShardValues):
         self._begin = self._begins.data
         self._count = shards.column(f"tokens.{stream}").data
         self._blocks = _Blocks(self._fetcher, self._sizes)
+        #: Whether columns are read at all, and of which shards they were.
+        self._opens_shards = False
+        self._opened = np.zeros(len(shards), np.bool_)
         self._memory: BlockMemory | None = None
         self._opening = threading.Lock()
         _all.add(self)
@@ -142,22 +145,26 @@ class RemoteValues(ShardValues):
         ends = self._begins[shards] + stops * self._width
         firsts = self._blocks.firsts[shards] + begins // BLOCK_BYTES
         counts = self._blocks.firsts[shards] + (ends - 1) // BLOCK_BYTES + 1 - firsts
+        short = ends - begins < _SHORT_BYTES
+        if self._opens_shards:
+            firsts, counts, short = self._with_columns(shards, firsts, counts, short)
         skipped = np.cumsum(counts) - counts
         blocks = np.arange(int(counts.sum())) + np.repeat(firsts - skipped, counts)
         if self._fetcher.cache is not None:
-            short = np.repeat(ends - begins < _SHORT_BYTES, counts)
-            blocks = blocks[~(short & self._blocks.checked[blocks])]
+            blocks = blocks[~(np.repeat(short, counts) & self._blocks.checked[blocks])]
         if len(blocks):
             self._live().announce(dict.fromkeys(blocks.tolist()))
 
     def shard_bytes(self, shard: int) -> FetchedBytes:
-        """Return a shard's bytes, fetched with the same patience and through the same cache; not held here."""
+        """Return a shard's bytes, which come by way of the same memory. From now on, columns are fetched ahead, too."""
+        self._opens_shards = True
+        self._opened[shard] = True
         return FetchedBytes(
             self._storage,
             self._shards.path(shard),
             int(self._sizes[shard]),
             self._shards.blocks(shard),
-            fetch=partial(self._fetcher.fetch, shard),
+            fetch=partial(self._fill_blocks, shard),
         )
 
     def close(self) -> None:
@@ -167,6 +174,32 @@ class RemoteValues(ShardValues):
         if memory is not None:
             self._finalizer.detach()
             memory.close(wait_seconds=1.0)
+
+    def _with_columns(
+        self,
+        shards: npt.NDArray[np.int64],
+        firsts: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.int64],
+        short: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Put before the first piece of each shard that was not opened yet the blocks of its columns and its footer."""
+        unopened, where = np.unique(shards, return_index=True)
+        where = where[~self._opened[unopened]]
+        unopened = shards[where]
+        heads = self._begins[unopened] // BLOCK_BYTES + 1
+        order = np.concatenate([where, where, np.arange(len(shards))]).argsort(kind="stable")
+        firsts = np.concatenate([self._blocks.firsts[unopened], self._blocks.firsts[unopened + 1] - 1, firsts])
+        counts = np.concatenate([heads, np.ones(len(where), np.int64), counts])
+        short = np.concatenate([np.zeros(2 * len(where), np.bool_), short])
+        return firsts[order], counts[order], short[order]
+
+    def _fill_blocks(self, shard: int, first: int, buffers: Sequence[memoryview]) -> None:
+        """Copy whole blocks of a shard; its last block, where the footer is, is taken to be needed with any."""
+        memory = self._memory or self._live()
+        number = self._blocks.first[shard] + first
+        also = [*range(number, number + len(buffers)), self._blocks.first[shard + 1] - 1]
+        for index, buffer in enumerate(buffers):
+            memory.copy(number + index, 0, np.frombuffer(buffer, np.uint8), also=also[index + 1 :])
 
     def _fill(self, shard: int, begin: int, out: npt.NDArray[np.uint8]) -> None:
         """Copy bytes of a shard from `begin` on."""

@@ -13,9 +13,14 @@ from tokenmill.loader.documents import DocumentOrder, PackedDocuments
 from tokenmill.loader.feeds import Feed
 from tokenmill.loader.orders import BlockOrder, GlobalOrder, NaturalOrder, Order
 from tokenmill.loader.packed import PackedSamples
+from tokenmill.loader.remote_values import LEAST_MEMORY_BYTES, MEMORY_BYTES
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.values import MAPPED_SHARDS
 from tokenmill.loader.windows import PackedWindows
+from tokenmill.shards import BLOCK_BYTES
+
+#: Ids of a vocabulary of more than 65,536 take so many bytes; narrower ones less.
+_ID_BYTES = 4
 
 Packing = Literal["windows", "documents"]
 Shuffle = Literal["global", "blocks", "none"]
@@ -78,6 +83,11 @@ class Reading:
                 f"block_tokens {self.block_tokens} and open_blocks {self.open_blocks}: a block must hold a window of "
                 f"{self.window} tokens, and one or more must be open"
             )
+
+    def least_memory_bytes(self) -> int:
+        """Return what reading from object storage needs: the blocks that are open twice, as half is read ahead."""
+        open_bytes = self.block_tokens * self.open_blocks * _ID_BYTES if self.shuffle == "blocks" else 0
+        return 2 * (open_bytes + self.open_blocks * BLOCK_BYTES) + LEAST_MEMORY_BYTES
 
     def order(self) -> dict[str, Any]:
         """Return by name what decides the order of samples beside the data."""
@@ -151,6 +161,7 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         check=reading.check,
         cache=reading.cache,
         mapped_shards=max(MAPPED_SHARDS // count, 1),
+        memory_bytes=max(MEMORY_BYTES // count, reading.least_memory_bytes()),
     )
     name = source.name or f"{corpus.uri.rstrip('/').rsplit('/', 1)[-1]}/{corpus.table.name}"
     key = f"{corpus.fingerprint}/{corpus.stream}/{reading.seed}"

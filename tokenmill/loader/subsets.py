@@ -39,7 +39,7 @@ class Subset:
             raise LoaderError(f"the fraction of validation keys is {self.fraction}; it must lie between 0 and 1")
 
     def __str__(self) -> str:
-        return f"{self.part}, fraction {self.fraction:g}, seed {self.seed}"
+        return f"{self.part}, fraction {self.fraction}, seed {self.seed}"
 
     def contains(self, key: str) -> bool:
         """Say whether rows of a key belong to the subset."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Sequence
 from multiprocessing import RawArray
 from multiprocessing.context import get_spawning_popen
 from typing import Any
@@ -34,6 +35,12 @@ def register_iterable(kind: type) -> None:
         sys.modules["torch.utils.data"].IterableDataset.register(kind)
 
 
+#: What the numbers are: the next epoch and the samples before it; one more than the epoch that workers have begun, or
+#: the next epoch where they have finished it, 0 where they have not begun; how many times a state was loaded.
+_EPOCH, _SAMPLES, _BEGUN, _RUN = range(4)
+_boards: weakref.WeakSet[WorkerBoard] = weakref.WeakSet()
+
+
 class WorkerBoard:
     """A few numbers that a loader shares with its copies in DataLoader workers, in memory without a name.
 
@@ -51,22 +58,26 @@ class WorkerBoard:
     @property
     def epoch(self) -> int:
         """The epoch that comes next, as far as workers know."""
-        return int((self._copied or self._numbers)[_EPOCH])
+        return int(self._known[_EPOCH])
 
     @property
     def samples(self) -> int:
         """Samples delivered before that epoch."""
-        return int((self._copied or self._numbers)[_SAMPLES])
+        return int(self._known[_SAMPLES])
 
     @property
     def in_use(self) -> bool:
         """Whether workers have read since `begin`."""
         return bool(self._numbers[_BEGUN])
 
+    @property
+    def _known(self) -> Sequence[int]:
+        """The numbers as this process goes by them."""
+        return self._copied if self._copied is not None and in_worker() else self._numbers
+
     def begin(self, epoch: int, samples: int) -> None:
         """Say where reading starts, as the main process knows it; workers that are there have no say any more."""
         self._numbers[:] = [epoch, samples, 0, self._numbers[_RUN] + 1]
-        self._copied = None
 
     def resume(self, epoch: int, samples: int) -> None:
         """Take note that this worker starts from a state of its own."""
@@ -79,14 +90,14 @@ class WorkerBoard:
         Raises:
             LoaderError: workers read before and did not come to the end, so that nobody knows how much was delivered.
         """
-        copied = self._copied or list(self._numbers)
-        if self._reading or copied[_BEGUN] not in (0, copied[_EPOCH]):
+        known = self._known
+        if self._reading or known[_BEGUN] not in (0, known[_EPOCH]):
             raise LoaderError(
                 "DataLoader workers read before, and were not asked for all of the epoch: how much of what they made "
                 "was delivered is not known here",
                 fix="say where to go on: loader.load_state_dict(loader.state_dict(batch)), with the last batch",
             )
-        if copied[_RUN] != self._numbers[_RUN]:
+        if known[_RUN] != self._numbers[_RUN]:
             raise LoaderError(
                 "a state was loaded while DataLoader workers were at work, which do not know of it",
                 fix="make the DataLoader anew, or without persistent_workers",
@@ -96,7 +107,7 @@ class WorkerBoard:
 
     def end_epoch(self, epoch: int, samples: int) -> None:
         """Say where the next epoch begins; the worker that makes the last batch does."""
-        if (self._copied or self._numbers)[_RUN] == self._numbers[_RUN]:
+        if self._known[_RUN] == self._numbers[_RUN]:
             self._numbers[_SAMPLES] = samples
             self._numbers[_EPOCH] = self._numbers[_BEGUN] = epoch
 
@@ -116,20 +127,15 @@ class WorkerBoard:
         self._reading = False
         _boards.add(self)
 
-    def copied(self) -> None:
-        """Take note that this is a copy in a process that was just forked."""
+    def note(self) -> None:
+        """Take note of what stands here, for the copy in a process that is about to be forked."""
         self._copied = list(self._numbers)
 
 
-#: What the numbers are: the next epoch and the samples before it; one more than the epoch that workers have begun, or
-#: the next epoch where they have finished it, 0 where they have not begun; how many times a state was loaded.
-_EPOCH, _SAMPLES, _BEGUN, _RUN = range(4)
-_boards: weakref.WeakSet[WorkerBoard] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
+def _before_fork() -> None:
     for board in list(_boards):
-        board.copied()
+        board.note()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+# Not in the child: by the time it runs, others may have changed what it shares with them.
+os.register_at_fork(before=_before_fork)

@@ -63,6 +63,13 @@ class LocalStorage(Storage):
             file.seek(start)
             return file.read(max(stop - start, 0))
 
+    def read_into(
+        self, path: str, start: int, buffers: Sequence[memoryview], *, retry_seconds: float | None = None
+    ) -> int:
+        """Fill buffers with the bytes from `start` on."""
+        with self.open_file(path) as file, _explained(self._root / path):
+            return os.preadv(file.fileno(), buffers, start)
+
     def open_file(self, path: str) -> BinaryIO:
         """Open a file for reading."""
         target = self._root / checked_path(path)

@@ -90,6 +90,22 @@ class Storage(ABC):
         """Return bytes start … stop - 1; fewer where the file ends before. Raises MissingFileError."""
 
     @abstractmethod
+    def read_into(
+        self, path: str, start: int, buffers: Sequence[memoryview], *, retry_seconds: float | None = None
+    ) -> int:
+        """Fill buffers, one after another, with the bytes from `start` on, in one request; raises MissingFileError.
+
+        Args:
+            path: The file.
+            start: Its first byte to read.
+            buffers: Writable bytes.
+            retry_seconds: How long to try while a server is away, until UnavailableError; default the storage's own.
+
+        Returns:
+            How many bytes were read: fewer than there is room for where the file ends before.
+        """
+
+    @abstractmethod
     def open_file(self, path: str) -> BinaryIO:
         """Open a file for reading and seeking, in bounded memory; raises MissingFileError."""
 

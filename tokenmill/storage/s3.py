@@ -54,6 +54,17 @@ class S3Storage(Storage):
         except s3_client.RangeError:
             return b""
 
+    def read_into(
+        self, path: str, start: int, buffers: Sequence[memoryview], *, retry_seconds: float | None = None
+    ) -> int:
+        """Fill buffers with the bytes from `start` on."""
+        try:
+            return s3_client.fetch_into(
+                self._bucket, self._key(path), start, buffers, where=self._where(path), retry_seconds=retry_seconds
+            )
+        except s3_client.RangeError:
+            return 0
+
     def open_file(self, path: str) -> BinaryIO:
         """Open an object for reading and seeking."""
         found = _head(self._bucket, self._key(path), self._where(path))

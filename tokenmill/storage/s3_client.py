@@ -11,13 +11,20 @@ import functools
 import logging
 import os
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tokenmill.errors import ConfigurationError, MissingExtraError, MissingFileError, StorageError
+from tokenmill.errors import (
+    ConfigurationError,
+    MissingExtraError,
+    MissingFileError,
+    StorageError,
+    UnavailableError,
+)
 
 try:
     import botocore.session
@@ -70,6 +77,8 @@ _ENVIRONMENT = (
 )  # fmt: skip
 
 _log = logging.getLogger("tokenmill.storage")
+#: A client takes a quarter of a second to make: threads that begin together make one.
+_making = threading.Lock()
 _Result = TypeVar("_Result")
 
 
@@ -113,13 +122,43 @@ def fetch(bucket: str, key: str, start: int, stop: int | None, *, version: str |
     return retrying(receive, where=where)
 
 
+def fetch_into(
+    bucket: str,
+    key: str,
+    start: int,
+    buffers: Sequence[memoryview],
+    *,
+    where: str,
+    retry_seconds: float | None = None,
+) -> int:
+    """Fill buffers with the bytes of an object from `start` on; return how many there were."""
+    last = start + sum(len(buffer) for buffer in buffers) - 1
+    parameters = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{last}"}
+
+    def receive() -> int:
+        filled = 0
+        with closing(_send("get_object", parameters)["Body"]) as body:
+            for buffer in buffers:
+                rest = buffer
+                while rest:
+                    count = body.readinto(rest)
+                    if not count:
+                        return filled
+                    rest = rest[count:]
+                    filled += count
+        return filled
+
+    return retrying(receive, where=where, retry_seconds=retry_seconds)
+
+
 def retrying(request: Callable[[], _Result], *, where: str, retry_seconds: float | None = None) -> _Result:
     """Make a request, again and again while the server is away or overloaded, and explain what it refuses.
 
     Raises:
         MissingFileError: The object is not there.
         ConditionFailedError: A condition of the request did not hold.
-        StorageError: Anything else: credentials, a missing bucket, a server that stays away.
+        UnavailableError: The server stays away.
+        StorageError: Anything else: credentials, a missing bucket.
     """
     began = time.monotonic()
     patience = RETRY_SECONDS if retry_seconds is None else retry_seconds
@@ -144,7 +183,9 @@ def _send(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _current_client() -> Any:
-    return _client(os.getpid(), tuple(os.environ.get(name) for name in _ENVIRONMENT))
+    environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
+    with _making:
+        return _client(os.getpid(), environment)
 
 
 @functools.lru_cache(maxsize=8)
@@ -168,6 +209,14 @@ def _client(process: int, environment: tuple[str | None, ...]) -> Any:
         )
     except ValueError as error:
         raise ConfigurationError(str(error), where="AWS_ENDPOINT_URL", fix="write http://host:port") from error
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()  # a thread that is not there may have held the other
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _parse_time(value: Any) -> datetime:
@@ -199,7 +248,7 @@ def _explain(error: Exception, where: str, waited: float, attempts: int) -> Stor
     if isinstance(error, SSLError):
         return StorageError(f"the connection is not secure: {error}", where=where, fix="check AWS_CA_BUNDLE")
     if isinstance(error, _TRANSIENT):
-        return StorageError(
+        return UnavailableError(
             f"the server did not answer for {waited:.0f} s: {error}",
             where=where,
             fix="check that it runs and that AWS_ENDPOINT_URL is right; finished parts are kept: start the run again",
@@ -233,7 +282,7 @@ def _explain(error: Exception, where: str, waited: float, attempts: int) -> Stor
     if status == 507:
         return StorageError(f"the server has no space left: {said}", where=where, fix="free space, and start again")
     if _is_transient(error):
-        return StorageError(
+        return UnavailableError(
             f"the server failed for {waited:.0f} s: {said}", where=where, fix="start the run again later"
         )
     return StorageError(f"the server refuses the request: {code}: {said}", where=where)

@@ -1,0 +1,110 @@
+"""Datasets for the loader's tests whose shards hold documents of given lengths, written directly in milliseconds.
+
+Any lengths are possible, also shards of no rows. Ids count up through the table, so that no two tokens are alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokenmill import layout
+from tokenmill.canonical import digest
+from tokenmill.contract import ResolvedTokenizer
+from tokenmill.manifests import Manifest, ManifestTable, ShardTable
+from tokenmill.sealed import seal
+from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
+from tokenmill.streams import Jagged, StreamSpec
+
+IDS = StreamSpec("uint32", vocabulary_size=1_000_000)
+#: An id of that vocabulary that no token has.
+SEPARATOR = 999_999
+
+
+def write_corpus(
+    root: Path,
+    shards: Sequence[Sequence[int]],
+    *,
+    streams: Mapping[str, StreamSpec] | None = None,
+    tokenizer: str = "counting",
+    first_id: int = 0,
+) -> str:
+    """Publish a table `text`; returns the dataset's uri.
+
+    Args:
+        root: Where; a directory that need not exist.
+        shards: For every shard the lengths of its documents, in tokens.
+        streams: The streams, all of these lengths; default `ids`.
+        tokenizer: Another name gives another fingerprint.
+        first_id: Id of the first token.
+    """
+    specs = streams or {"ids": IDS}
+    fingerprint = digest({"tokenizer": tokenizer, "streams": {name: spec.to_json() for name, spec in specs.items()}})
+    listed: list[dict[str, Any]] = []
+    rows = tokens = 0
+    for split, lengths in enumerate(shards):
+        content = ShardRows(
+            ordinals=np.arange(len(lengths)),
+            documents=np.arange(len(lengths)),
+            positions=np.zeros(len(lengths), np.int32),
+            keys=[f"doc-{rows + number}" for number in range(len(lengths))],
+            metadata={},
+            streams={name: _counting(first_id + tokens, lengths, spec) for name, spec in specs.items()},
+        )
+        header = ShardHeader("text", split, 0, specs, {}, {"id": tokenizer}, fingerprint)
+        shard = serialise_shard(header, content)
+        path = layout.shard("text", split, 0, shard.sha256)
+        _write(root / path, b"".join(shard.pieces))
+        listed.append(
+            {
+                "split": split,
+                "part": 0,
+                "path": path,
+                "sha256": shard.sha256,
+                "size_bytes": shard.size_bytes,
+                "rows": len(lengths),
+                "blocks": shard.blocks.astype("<u4").tobytes(),
+                **{f"tokens.{name}": sum(lengths) for name in specs},
+                **{f"value_offset.{name}": offset for name, offset in shard.value_offsets.items()},
+            }
+        )
+        rows += len(lengths)
+        tokens += sum(lengths)
+    table = ShardTable.from_rows(listed, list(specs)).to_bytes()
+    sha256 = hashlib.sha256(table).hexdigest()
+    path = layout.manifest_shards(1, "text", sha256)
+    _write(root / path, table)
+    published = ManifestTable(
+        name="text",
+        tokenizer=ResolvedTokenizer({"id": tokenizer}, {"id": tokenizer}, {}, specs, fingerprint),
+        sources=("docs",),
+        metadata={},
+        fingerprint=digest({"tokenizer": fingerprint, "shards": [shard["sha256"] for shard in listed]}),
+        rows=rows,
+        tokens=dict.fromkeys(specs, tokens),
+        size_bytes=sum(shard["size_bytes"] for shard in listed),
+        shards={"path": path, "sha256": sha256, "count": len(listed)},
+        statistics={},
+        rejected=0,
+        summary={},
+    )
+    manifest = Manifest(1, "test", "2026-01-01T00:00:00+00:00", published.fingerprint, {"text": published}, "", "0")
+    _write(root / layout.manifest(1), seal(manifest.to_json()))
+    return str(root)
+
+
+def _counting(first: int, lengths: Sequence[int], spec: StreamSpec) -> Jagged:
+    """Rows whose tokens count up; in a stream of two dimensions every token holds three values."""
+    values = np.arange(first, first + sum(lengths)).astype(spec.dtype)
+    if len(spec.dims) == 1:
+        return Jagged.from_lengths(values, np.array(lengths, np.int64))
+    return Jagged(np.repeat(values, 3), np.array([(length, 3) for length in lengths], np.int64).reshape(-1, 2))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

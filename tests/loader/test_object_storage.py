@@ -1,0 +1,85 @@
+"""The loader on object storage: the same batches as from local files, whatever the server does meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.s3_server import S3Server
+from tests.loader.corpora import SEPARATOR, write_corpus
+from tokenmill.loader import BlockCache, Subset, TokenLoader
+from tokenmill.storage.outputs import Storage
+
+_LENGTHS = np.random.default_rng(5).integers(0, 3000, 400).tolist()
+_SHARDS = [_LENGTHS[first : first + 50] for first in range(0, 400, 50)]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), _SHARDS)
+
+
+def copied(local: str, root: str) -> str:
+    storage = Storage.open(root)
+    for file in sorted(Path(local).rglob("*")):
+        if file.is_file():
+            storage.put(file.relative_to(local).as_posix(), [file.read_bytes()])
+    return root
+
+
+def batches(uri: str, **options: Any) -> list[Mapping[str, Any]]:
+    with TokenLoader(uri, window=256, global_batch_size=8, **options) as loader:
+        return list(loader)
+
+
+@pytest.mark.parametrize("packing", ["windows", "documents"])
+@pytest.mark.parametrize("shuffle", ["global", "blocks", "none"])
+@pytest.mark.parametrize(
+    "rest",
+    [{}, {"separator": SEPARATOR, "subset": Subset("train", 0.2), "tail": "pad"}],
+    ids=["plain", "separator-subset-pad"],
+)
+def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: str, rest: dict[str, Any]) -> None:
+    options = {"packing": packing, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 3, **rest}
+    there = batches(copied(local, s3_root), **options)
+    here = batches(local, **options)
+    assert len(there) == len(here) > 0
+    for fetched, mapped in zip(there, here, strict=True):
+        assert fetched.keys() == mapped.keys()
+        for name, array in mapped.items():
+            np.testing.assert_array_equal(fetched[name], array)
+
+
+def test_a_run_goes_on_from_a_copy_elsewhere(local: str, s3_root: str, tmp_path: Path) -> None:
+    options = {"window": 256, "global_batch_size": 8, "shuffle": "blocks", "block_tokens": 20_000, "open_blocks": 3}
+    unbroken = TokenLoader(local, **options)
+    first = iter(unbroken)
+    for _ in range(9):
+        next(first)
+    state = unbroken.state_dict()
+    cache = BlockCache(tmp_path / "cache", 64 << 20)
+    with TokenLoader(copied(local, s3_root), **options, cache=cache) as resumed:
+        resumed.load_state_dict(state)
+        for expected, found in zip(first, resumed, strict=True):
+            np.testing.assert_array_equal(found["ids"], expected["ids"])
+
+
+@pytest.mark.parametrize("shuffle", ["global", "blocks"])
+def test_a_server_that_restarts_amid_an_epoch_is_waited_for(local: str, own_server: S3Server, shuffle: str) -> None:
+    root = copied(local, f"s3://{own_server.bucket}/{shuffle}")
+    options = {"window": 256, "global_batch_size": 8, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 2}
+    expected = [batch["ids"] for batch in TokenLoader(local, **options)]
+    with TokenLoader(root, **options) as loader:
+        found = []
+        for number, batch in enumerate(loader):
+            found.append(batch["ids"])
+            if number == 2:
+                own_server.kill()
+                own_server.start()
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -75,6 +75,10 @@ def test_smallest_job() -> None:
             ["job: table names ['rejects'] are reserved: directories of the dataset are called so"],
         ),
         (
+            {"tables": [{**TABLE, "name": "takedowns"}]},
+            ["job: table names ['takedowns'] are reserved: directories of the dataset are called so"],
+        ),
+        (
             {"tables": [{**TABLE, "tokenizer": {}}]},
             ["tables.0: tokenizer needs an 'id'; `tokenmill tokenizers` lists the known ones"],
         ),

@@ -33,13 +33,15 @@ def test_products_are_known_by_their_names(table: str, split: int, part: int) ->
 
 @given(st.integers(1, 10**9))
 def test_generations_are_read_back_from_their_names(generation: int) -> None:
-    for path in (layout.plan(generation), layout.manifest(generation)):
+    for path in (layout.plan(generation), layout.manifest(generation), layout.takedown(generation)):
         assert layout.parse_generation(path) == generation
         assert not layout.is_product(path)
     for path in (
         layout.splits(generation, HASH),
         layout.manifest_shards(generation, "text", HASH),
         layout.manifest_statistics(generation, "text", HASH),
+        layout.takedown_keys(generation, HASH),
+        layout.takedown_parts(generation, HASH),
     ):
         assert layout.parse_generation(path) is None
         assert not layout.is_product(path)
@@ -55,6 +57,9 @@ def test_names() -> None:
     assert layout.manifest(12) == "manifests/000012.json"
     assert layout.manifest_shards(1, "text", HASH) == "manifests/000001-text-0123456789abcdef.shards.arrow"
     assert layout.manifest_statistics(1, "text", HASH) == "manifests/000001-text-0123456789abcdef.statistics.arrow"
+    assert layout.takedown(2) == "takedowns/000002.json"
+    assert layout.takedown_keys(2, HASH) == "takedowns/000002-0123456789abcdef.keys.arrow"
+    assert layout.takedown_parts(2, HASH) == "takedowns/000002-0123456789abcdef.parts.arrow"
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_every_altered_byte_is_noticed() -> None:
 def test_receipts_of_a_newer_version_are_refused() -> None:
     value = unseal(a_receipt().to_bytes(), "x")
     with pytest.raises(CorruptionError, match="newer tokenmill"):
-        Receipt.from_bytes(seal({**value, "format": 2, "more": 1}), "x")
+        Receipt.from_bytes(seal({**value, "format": 3, "more": 1}), "x")
 
 
 def test_the_newest_attempt_counts(any_root: str) -> None:

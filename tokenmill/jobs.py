@@ -147,7 +147,7 @@ class Job(_Model):
             unknown = [name for name in table.sources if name not in known]
             if unknown:
                 raise ValueError(f"table {table.name!r} names unknown sources {unknown}; the job has {known}")
-        reserved = {"plans", "rejects", "manifests"} & {table.name for table in self.tables}
+        reserved = {"plans", "rejects", "manifests", "takedowns"} & {table.name for table in self.tables}
         if reserved:
             raise ValueError(f"table names {sorted(reserved)} are reserved: directories of the dataset are called so")
         return self

@@ -6,6 +6,7 @@
 - <table>/statistics/<split>-<part>-<hash>.arrow
 - rejects/<table>-<split>-<part>-<hash>.jsonl
 - manifests/<generation>.json, manifests/<generation>-<table>-<hash>.{shards,statistics}.arrow
+- takedowns/<number>.json, takedowns/<number>-<hash>.{keys,parts}.arrow
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 _HASH_DIGITS = 16
 
 _RECEIPT = re.compile(r"^(?P<table>[^/]+)/receipts/(?P<split>\d+)-(?P<part>\d+)\.(?P<attempt>\d+)\.json$")
-_GENERATION = re.compile(r"^(?:plans|manifests)/(?P<generation>\d{6,})\.json$")
+_GENERATION = re.compile(r"^(?:plans|manifests|takedowns)/(?P<generation>\d{6,})\.json$")
 _PRODUCT = re.compile(
     r"^(?:(?P<table>[^/]+)/(?:shards|statistics)/|rejects/(?P<rejects>.+)-(?=\d{6,}-\d{4,}-[0-9a-f]{16}\.))"
     r"(?P<split>\d+)-(?P<part>\d+)-(?P<hash>[0-9a-f]{16})\.(?:arrow|jsonl)$"
@@ -72,6 +73,21 @@ def manifest_statistics(generation: int, table: str, sha256: str) -> str:
     return f"manifests/{generation_name(generation)}-{table}-{sha256[:_HASH_DIGITS]}.statistics.arrow"
 
 
+def takedown(number: int) -> str:
+    """Return the path of a takedown list."""
+    return f"takedowns/{generation_name(number)}.json"
+
+
+def takedown_keys(number: int, sha256: str) -> str:
+    """Return the path of a takedown list's digests of keys."""
+    return f"takedowns/{generation_name(number)}-{sha256[:_HASH_DIGITS]}.keys.arrow"
+
+
+def takedown_parts(number: int, sha256: str) -> str:
+    """Return the path of a takedown list's parts in which keys were found."""
+    return f"takedowns/{generation_name(number)}-{sha256[:_HASH_DIGITS]}.parts.arrow"
+
+
 def part_name(split: int, part: int) -> str:
     """Return a part's name, the stem of everything that it writes."""
     return f"{split:06d}-{part:04d}"
@@ -106,7 +122,7 @@ def parse_receipt(path: str) -> ReceiptName | None:
 
 
 def parse_generation(path: str) -> int | None:
-    """Return the generation of a plan's or manifest's path, or None for other paths."""
+    """Return the number of a plan's, manifest's or takedown list's path, or None for other paths."""
     match = _GENERATION.match(path)
     return None if match is None else int(match["generation"])
 

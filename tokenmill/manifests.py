@@ -108,6 +108,7 @@ class ManifestTable:
     statistics: Mapping[str, Any]
     rejected: int
     summary: Mapping[str, Any]
+    taken_down: int = 0
 
     @property
     def streams(self) -> Mapping[str, StreamSpec]:
@@ -128,6 +129,7 @@ class ManifestTable:
             "statistics": dict(self.statistics),
             "rejected": self.rejected,
             "summary": dict(self.summary),
+            **({"taken_down": self.taken_down} if self.taken_down else {}),
         }
 
 
@@ -143,6 +145,7 @@ class Manifest:
         tables: Name → table.
         plan: Path of its plan.
         tokenmill: Version that published it.
+        takedown: Number of the takedown list whose keys it does not hold; 0: nothing was taken down.
     """
 
     generation: int
@@ -152,6 +155,7 @@ class Manifest:
     tables: Mapping[str, ManifestTable]
     plan: str
     tokenmill: str
+    takedown: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, ready to be sealed."""
@@ -164,6 +168,7 @@ class Manifest:
             "tables": {name: table.to_json() for name, table in self.tables.items()},
             "plan": self.plan,
             "tokenmill": self.tokenmill,
+            **({"takedown": self.takedown} if self.takedown else {}),
         }
 
 
@@ -201,6 +206,7 @@ def read_manifest(storage: Storage, generation: int | None = None) -> Manifest:
             statistics=table["statistics"],
             rejected=table["rejected"],
             summary=table["summary"],
+            taken_down=table.get("taken_down", 0),
         )
         for name, table in value["tables"].items()
     }
@@ -212,6 +218,7 @@ def read_manifest(storage: Storage, generation: int | None = None) -> Manifest:
         tables=tables,
         plan=value["plan"],
         tokenmill=value["tokenmill"],
+        takedown=value.get("takedown", 0),
     )
 
 

@@ -1,11 +1,14 @@
-"""The check of one part: its shard, and by its receipt that every item has a row or a reject, exactly once."""
+"""The check of one part: its shard, and by its receipt that every item has a row or a reject, exactly once.
+
+Items whose keys were taken down have neither, and no row or reject may have such a key.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 import numpy as np
@@ -22,6 +25,7 @@ from tokenmill.sources.items import Cursor
 from tokenmill.statistics.merge import MergedStatistics
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import Takedown
 
 #: What receipts and the manifest's table of shards both say of a shard.
 _NAMED = attrgetter("path", "sha256", "size_bytes", "rows", "tokens", "value_offsets")
@@ -79,31 +83,68 @@ def paired(table: ManifestTable, listed: ShardTable, names: Sequence[ReceiptName
         shard = next(shards, None)
 
 
-def check_part(storage: Storage, part: Part) -> CheckedPart:
-    """Read everything that belongs to one part; raises StorageError where the storage fails."""
+def check_part(storage: Storage, part: Part, heeded: int = 0, takedown: Takedown | None = None) -> CheckedPart:
+    """Read everything that belongs to one part.
+
+    Args:
+        storage: The dataset's root.
+        part: The part.
+        heeded: Number of the takedown list that its generation heeds.
+        takedown: The list whose keys no row and no reject may have; None: any.
+
+    Raises:
+        StorageError: where the storage fails.
+    """
     result = CheckedPart(part)
     ordinals: npt.NDArray[np.int64] | None = np.empty(0, np.int64)
     if part.shard is not None:
         checked = check_shard(storage, part.table, part.shard)
         result.problems += checked.problems
         result.bytes, result.rows, ordinals = checked.bytes, checked.rows, checked.ordinals
+        if takedown is not None and checked.opened is not None:
+            keys = [checked.opened.key(row) for row in range(len(checked.opened))]
+            _check_keys(part.shard.path, keys, takedown, result)
     if part.receipt is None:
         return result
-    path = layout.receipt(part.receipt)
-    try:
-        receipt = Receipt.from_bytes(storage.read(path), path)
-    except (MissingFileError, CorruptionError) as error:
-        result.problem(path, explained(error))
+    receipt = _read_receipt(storage, part.receipt, heeded, result)
+    if receipt is None:
         return result
+    path = layout.receipt(receipt.name)
     result.receipt = receipt
     _check_receipt(path, part, receipt, result)
-    rejected = _rejected(storage, receipt, result)
+    rejected = _rejected(storage, receipt, takedown, result)
     if ordinals is not None and rejected is not None:
         what = _unaccounted(receipt, ordinals, rejected)
         if what is not None:
             result.problem(path, what)
     result.statistics = _statistics(storage, receipt, result)
     return result
+
+
+def _read_receipt(storage: Storage, name: ReceiptName, heeded: int, result: CheckedPart) -> Receipt | None:
+    """Return the newest receipt of a part that a generation can have been published from; None where it is damaged.
+
+    A takedown that was not carried through leaves newer ones.
+    """
+    while True:
+        path = layout.receipt(name)
+        try:
+            receipt = Receipt.from_bytes(storage.read(path), path)
+        except (MissingFileError, CorruptionError) as error:
+            result.problem(path, explained(error))
+            return None
+        if receipt.name != name:
+            result.problem(path, "is the receipt of another part")
+        if receipt.takedown <= heeded or not name.attempt:
+            return receipt
+        name = replace(name, attempt=name.attempt - 1)
+
+
+def _check_keys(path: str, keys: Sequence[str], takedown: Takedown, result: CheckedPart) -> None:
+    """Check that none of the keys in a file was taken down."""
+    found = int(takedown.taken(keys).sum())
+    if found:
+        result.problem(path, f"holds {found} keys that were taken down (list {takedown.number})")
 
 
 def _statistics(storage: Storage, receipt: Receipt, result: CheckedPart) -> PartStatistics | None:
@@ -124,7 +165,9 @@ def _statistics(storage: Storage, receipt: Receipt, result: CheckedPart) -> Part
     return found
 
 
-def _rejected(storage: Storage, receipt: Receipt, result: CheckedPart) -> npt.NDArray[np.int64] | None:
+def _rejected(
+    storage: Storage, receipt: Receipt, takedown: Takedown | None, result: CheckedPart
+) -> npt.NDArray[np.int64] | None:
     """Return int64 `[reject]`, the ordinals of a part's rejects; None where they cannot be read."""
     if receipt.rejects is None:
         return np.empty(0, np.int64)
@@ -133,7 +176,10 @@ def _rejected(storage: Storage, receipt: Receipt, result: CheckedPart) -> npt.ND
     except (MissingFileError, CorruptionError) as error:
         result.problem(receipt.rejects.path, explained(error))
         return None
-    return np.array([json.loads(line)["ordinal"] for line in lines], np.int64)
+    rejects = [json.loads(line) for line in lines]
+    if takedown is not None:
+        _check_keys(receipt.rejects.path, [reject["key"] for reject in rejects], takedown, result)
+    return np.array([reject["ordinal"] for reject in rejects], np.int64)
 
 
 class Accounts:
@@ -142,12 +188,14 @@ class Accounts:
     Attributes:
         splits: The splits of the table.
         statistics: Those of all parts, merged; None where some cannot be read.
+        taken_down: Items left out of all parts because their keys were taken down.
     """
 
     def __init__(self, plan: Plan, table: ManifestTable) -> None:
         planned = plan.table(table.name)
         self.splits = [int(split) for split in plan.splits_of(planned)]
         self.statistics: MergedStatistics | None = MergedStatistics.start(table.streams)
+        self.taken_down = 0
         self._sources = plan.splits.sources
         self._table = table.name
         self._waiting = iter(self.splits)
@@ -169,6 +217,7 @@ class Accounts:
         if receipt is None:  # a problem of its own; go on behind it
             self._part, self._cursor, self._final, self.statistics = name.part + 1, Cursor(-1), True, None
             return problems
+        self.taken_down += receipt.taken_down
         if result.statistics is None:
             self.statistics = None
         elif self.statistics is not None:
@@ -202,8 +251,6 @@ class Accounts:
 
 def _check_receipt(path: str, part: Part, receipt: Receipt, result: CheckedPart) -> None:
     """Check what a receipt says of itself, and that the manifest lists its shard."""
-    if receipt.name != part.receipt:
-        result.problem(path, "is the receipt of another part")
     if receipt.fingerprint != part.table.tokenizer.fingerprint:
         result.problem(path, "is of another tokenizer than its table")
     if receipt.items != receipt.next.ordinal - receipt.start.ordinal:
@@ -222,11 +269,13 @@ def _unaccounted(receipt: Receipt, rows: npt.NDArray[np.int64], rejected: npt.ND
     if len(outside):
         return f"item {outside[0]} has a row or reject; the part has items {first} … {last - 1}"
     counts = np.bincount(ordinals - first, minlength=last - first)
-    wrong = np.flatnonzero(counts != 1)
+    accounted = int((counts == 0).sum()) == receipt.taken_down
+    wrong = np.flatnonzero(counts > 1 if accounted else counts != 1)
     if not len(wrong):
-        return None
+        return None if accounted else f"says that {receipt.taken_down} items were taken down; all of them are here"
     how = "neither a row nor a reject" if counts[wrong[0]] == 0 else "more than one row or reject"
-    return f"item {first + wrong[0]} of its split has {how} ({len(wrong)} such items)"
+    but = f"; {receipt.taken_down} were taken down" if receipt.taken_down else ""
+    return f"item {first + wrong[0]} of its split has {how} ({len(wrong)} such items{but})"
 
 
 def read_checked(storage: Storage, file: FileReference, namer: str) -> bytes:

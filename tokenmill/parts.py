@@ -7,12 +7,11 @@ shard's bytes depend neither on the number of workers nor on where an earlier ru
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -24,10 +23,11 @@ from tokenmill.encoders import actual_device, encode_batch, loaded_encoder
 from tokenmill.environment import describe_environment
 from tokenmill.errors import CorruptionError
 from tokenmill.layout import ReceiptName
+from tokenmill.part_files import create_receipt, put_rejects, put_shard, put_statistics
 from tokenmill.plans import Plan, PlannedTable
-from tokenmill.receipts import FileReference, Receipt, ShardReference, file_intact, latest_receipt
+from tokenmill.receipts import Receipt, ShardReference, file_intact, latest_receipt
 from tokenmill.rejects import RejectLines
-from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
+from tokenmill.shards import ShardHeader, ShardRows
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.reading import open_split
@@ -201,6 +201,8 @@ class _SplitWork:
         receipt = latest.receipt
         if receipt is None or receipt.start != start or receipt.fingerprint != table.tokenizer.fingerprint:
             return None
+        if not self.plan.settles(receipt):
+            return None
         local = self.storage.local_path(layout.plan(self.plan.generation)) is not None
         if all(file_intact(self.storage, file, rehash=local) for file in receipt.files):
             return receipt
@@ -211,24 +213,22 @@ class _SplitWork:
         started = time.perf_counter()
         with ExitStack() as stack:
             builders = [stack.enter_context(_PartBuilder(self, table, part)) for table in tables]
+            taken_down = 0
             for batch, rejects in reading.part(self.part_bytes):
+                if self.plan.takedown is not None:
+                    batch, rejects, count = self.plan.takedown.without(batch, rejects)
+                    taken_down += count
                 for builder in builders:
                     builder.add(batch, rejects)
             final = reading.exhausted
-            return [self._claim(builder.publish(start, reading.cursor, final, started)) for builder in builders]
+            return [
+                self._claim(builder.publish(start, reading.cursor, final, taken_down, started)) for builder in builders
+            ]
 
     def _claim(self, receipt: Receipt) -> Receipt:
         """Create the receipt exclusively; where another run was first, its receipt is the one."""
         attempt = self._attempts.get((receipt.name.table, receipt.name.part), 0)
-        while True:
-            name = replace(receipt.name, attempt=attempt)
-            mine = replace(receipt, name=name)
-            if self.storage.create(layout.receipt(name), mine.to_bytes()):
-                return mine
-            latest = latest_receipt(self.storage, name.table, name.split, name.part)
-            if latest is not None and latest.receipt is not None and latest.attempt >= attempt:
-                return latest.receipt
-            attempt += 1
+        return create_receipt(self.storage, receipt, attempt, self.plan.settles)
 
 
 class _PartBuilder:
@@ -286,9 +286,10 @@ class _PartBuilder:
             stream.extend(encoded.streams[name])
         self._statistics.add_rows(sizes, encoded.streams)
 
-    def publish(self, start: Cursor, stop: Cursor, final: bool, started: float) -> Receipt:
+    def publish(self, start: Cursor, stop: Cursor, final: bool, taken_down: int, started: float) -> Receipt:
         """Store what the part left and return its receipt, not yet created."""
         work, table = self._work, self._table
+        part = ReceiptName(table.name, work.number, self._part, 0)
         rows = ShardRows(
             _concatenate(self._ordinals, np.int64),
             _concatenate(self._documents, np.int64),
@@ -300,14 +301,14 @@ class _PartBuilder:
         shards: tuple[ShardReference, ...] = ()
         extra = {}
         if len(rows):
-            shards, extra["blocks"] = self._publish_shard(rows)
-        counted = self._statistics.to_arrow_bytes(extra)
-        statistics = self._put(layout.statistics, counted, hashlib.sha256(counted).hexdigest())
+            shard, extra["blocks"] = put_shard(work.storage, self._header(), rows)
+            shards = (shard,)
+        statistics = put_statistics(work.storage, part, self._statistics.to_arrow_bytes(extra))
         rejects = None
         if self._rejects.lost_items:
-            rejects = self._put(layout.rejects, self._rejects.content(), self._rejects.sha256)
+            rejects = put_rejects(work.storage, part, self._rejects.content(), self._rejects.sha256)
         return Receipt(
-            name=ReceiptName(table.name, work.number, self._part, 0),
+            name=part,
             fingerprint=table.tokenizer.fingerprint,
             start=start,
             next=stop,
@@ -321,37 +322,21 @@ class _PartBuilder:
             environment=describe_environment(actual_device(table.device)),
             seconds=round(time.perf_counter() - started, 3),
             attempt_id=uuid.uuid4().hex,
+            takedown=work.plan.takedown_number,
+            taken_down=taken_down,
         )
 
-    def _publish_shard(self, rows: ShardRows) -> tuple[tuple[ShardReference, ...], bytes]:
-        work, table = self._work, self._table
-        header = ShardHeader(
+    def _header(self) -> ShardHeader:
+        table = self._table
+        return ShardHeader(
             table=table.name,
-            split=work.number,
+            split=self._work.number,
             part=self._part,
             streams=self._specs,
             metadata=self._columns,
             tokenizer=table.tokenizer.identity,
             fingerprint=table.tokenizer.fingerprint,
         )
-        shard = serialise_shard(header, rows)
-        path = layout.shard(table.name, work.number, self._part, shard.sha256)
-        entry = work.storage.put(path, shard.pieces)
-        reference = ShardReference(
-            path=path,
-            sha256=shard.sha256,
-            size_bytes=shard.size_bytes,
-            version=_lasting(entry.version),
-            rows=len(rows),
-            tokens={name: len(stream.values) for name, stream in rows.streams.items()},
-            value_offsets=shard.value_offsets,
-        )
-        return (reference,), shard.blocks.astype("<u4").tobytes()
-
-    def _put(self, name: Callable[[str, int, int, str], str], data: bytes | memoryview, sha256: str) -> FileReference:
-        path = name(self._table.name, self._work.number, self._part, sha256)
-        entry = self._work.storage.put(path, [data])
-        return FileReference(path, sha256, len(data), _lasting(entry.version))
 
     def _reject(self, rejects: Sequence[Reject]) -> None:
         self._rejects.add(rejects)
@@ -361,11 +346,6 @@ class _PartBuilder:
         ordinal = int(batch.ordinals[index])
         locator = batch.locators[index] if batch.locators else f"{batch.path}#item={ordinal}"
         return Reject(ordinal, batch.keys[index], locator, reason, message)
-
-
-def _lasting(version: str | None) -> str | None:
-    """Return a version that a copy of the file keeps: an etag does, a local file's time does not."""
-    return None if version is None or version.startswith("mtime:") else version
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:

@@ -1,8 +1,8 @@
 """Planning: from a job, and what its output already holds, to the plan of the generation that has to run.
 
 A first run plans generation 1. A later run over the same inputs resumes the newest generation. New files or tables
-make a new generation that keeps the splits, and so the receipts, of the earlier ones. Whatever contradicts the
-output is refused with the difference named, before anything is written.
+make a new generation that keeps the splits, and so the receipts, of the earlier ones; so do keys that were taken down
+since. Whatever contradicts the output is refused with the difference named, before anything is written.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tokenmill.sources.planning import plan_source
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.storage.inputs import expand
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import newest_takedown
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
     environment = {table.name: describe_environment(actual_device(table.device)) for table in tables}
 
     newest = newest_generation(storage, "plans")
+    takedown = newest_takedown(storage)
     if newest is None:
         splits = [split for source in found for split in _splits(source, source.files, job)]
         roots = {source.source.name: source.root for source in found}
-        plan = Plan(1, job, roots, tables, environment, SplitTable.from_splits(splits))
+        plan = Plan(1, job, roots, tables, environment, SplitTable.from_splits(splits), takedown)
         return PlannedRun(plan, len(splits), resumed=False)
 
     before = read_plan(storage, newest)
@@ -97,7 +99,9 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
         _check_environment(before, environment)
     new_files = _new_files(before, found)
     roots = {source.source.name: source.root for source in found}
-    if not any(new_files.values()) and roots == before.roots and _places(tables) == _places(before.tables):
+    same_places = roots == before.roots and _places(tables) == _places(before.tables)
+    same_takedown = takedown is None or takedown.number == before.takedown_number
+    if not any(new_files.values()) and same_places and same_takedown and before.withheld_from is None:
         return PlannedRun(before, 0, resumed=True)
     added = [split for source in found for split in _splits(source, new_files[source.source.name], job)]
     plan = Plan(
@@ -107,6 +111,7 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
         tables=tables,
         environment=environment,
         splits=before.splits.extended(added),
+        takedown=takedown,
     )
     return PlannedRun(plan, len(added), resumed=False)
 

@@ -20,11 +20,14 @@ from tokenmill import layout
 from tokenmill.contract import ResolvedTokenizer
 from tokenmill.errors import CorruptionError, DatasetError
 from tokenmill.jobs import Job, Source, Table
+from tokenmill.receipts import Receipt
 from tokenmill.sealed import seal, unseal
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import Takedown, read_takedown
 
-FORMAT = 1
+#: Plans of datasets from which nothing was taken down are of format 1: they lack the last two members.
+FORMAT = 2
 
 _FILE = pa.struct([("path", pa.string()), ("size_bytes", pa.int64()), ("version", pa.string())])
 _SPLITS_SCHEMA = pa.schema(
@@ -144,6 +147,9 @@ class Plan:
         tables: In the job's order.
         environment: Table → versions and device kind that its tokens are made under.
         splits: In order; those of earlier generations come first and keep their numbers.
+        takedown: The list of keys that no part may hold; None where nothing was taken down.
+        withheld_from: The splits from this number on are left out of this generation: another one planned them, and
+            was not finished when keys were taken down. None: all splits belong to it.
     """
 
     generation: int
@@ -152,6 +158,27 @@ class Plan:
     tables: tuple[PlannedTable, ...]
     environment: Mapping[str, Mapping[str, str]]
     splits: SplitTable
+    takedown: Takedown | None = None
+    withheld_from: int | None = None
+
+    @property
+    def reach(self) -> int:
+        """Number of the first split that does not belong to the generation."""
+        return len(self.splits) if self.withheld_from is None else self.withheld_from
+
+    @property
+    def takedown_number(self) -> int:
+        """Number of the list of keys that no part may hold; 0 where nothing was taken down."""
+        return 0 if self.takedown is None else self.takedown.number
+
+    def settles(self, receipt: Receipt) -> bool:
+        """Say whether what a receipt names holds no key that was taken down."""
+        if self.takedown is None:
+            return True
+        name = receipt.name
+        return self.takedown.settles(
+            (name.table, name.split, name.part), self.splits.sources[name.split], receipt.takedown
+        )
 
     def source(self, name: str) -> Source:
         """Return a source of the job by name."""
@@ -178,7 +205,8 @@ class Plan:
     def splits_of(self, table: PlannedTable) -> npt.NDArray[np.int64]:
         """Return the numbers of the splits that a table covers, ascending."""
         covered = set(table.sources)
-        return np.array([i for i, source in enumerate(self.splits.sources) if source in covered], np.int64)
+        reached = self.splits.sources[: self.reach]
+        return np.array([i for i, source in enumerate(reached) if source in covered], np.int64)
 
 
 def metadata_columns(job: Job, table: PlannedTable) -> dict[str, str]:
@@ -196,27 +224,28 @@ def write_plan(storage: Storage, plan: Plan) -> bool:
     sha256 = hashlib.sha256(data).hexdigest()
     path = layout.splits(plan.generation, sha256)
     storage.put(path, [data])
-    return storage.create(
-        layout.plan(plan.generation),
-        seal(
-            {
-                "format": FORMAT,
-                "generation": plan.generation,
-                "job": plan.job.model_dump(mode="json"),
-                "roots": dict(plan.roots),
-                "tables": [table.to_json() for table in plan.tables],
-                "environment": {name: dict(value) for name, value in plan.environment.items()},
-                "splits": {"path": path, "sha256": sha256, "count": len(plan.splits)},
-            }
-        ),
-    )
+    value: dict[str, Any] = {
+        "format": 1,
+        "generation": plan.generation,
+        "job": plan.job.model_dump(mode="json"),
+        "roots": dict(plan.roots),
+        "tables": [table.to_json() for table in plan.tables],
+        "environment": {name: dict(value) for name, value in plan.environment.items()},
+        "splits": {"path": path, "sha256": sha256, "count": len(plan.splits)},
+    }
+    if plan.takedown is not None:
+        # Not format 1: whoever does not know of takedowns would bring the keys back.
+        value["format"] = FORMAT
+        value["takedown"] = {"number": plan.takedown.number, "sha256": plan.takedown.sha256}
+        value["withheld_from"] = plan.withheld_from
+    return storage.create(layout.plan(plan.generation), seal(value))
 
 
 def read_plan(storage: Storage, generation: int) -> Plan:
-    """Read a plan; raises CorruptionError where it, or its splits, are not what was written."""
+    """Read a plan; raises CorruptionError where it, its splits or its takedown list are not what was written."""
     path = layout.plan(generation)
     value = unseal(storage.read(path), path)
-    if value["format"] != FORMAT:
+    if value["format"] > FORMAT:
         raise CorruptionError("was written by a newer tokenmill", where=path, fix="install a newer tokenmill")
     splits = storage.read(value["splits"]["path"])
     if hashlib.sha256(splits).hexdigest() != value["splits"]["sha256"]:
@@ -240,6 +269,8 @@ def read_plan(storage: Storage, generation: int) -> Plan:
         ),
         environment=value["environment"],
         splits=SplitTable.from_bytes(splits),
+        takedown=read_takedown(storage, **value["takedown"]) if "takedown" in value else None,
+        withheld_from=value.get("withheld_from"),
     )
 
 

@@ -32,6 +32,7 @@ from tokenmill.statistics.merge import MergedStatistics
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.statistics.summary import summarize
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import newest_number
 
 _READERS = 16
 _SHOWN_REASONS = 5
@@ -46,13 +47,18 @@ class TableParts:
 
     @property
     def items(self) -> int:
-        """Items: rows, and what was rejected or lost."""
-        return sum(receipt.rows + receipt.rejected for receipt in self.receipts)
+        """Items: rows, what was rejected or lost, and what was taken down."""
+        return sum(receipt.rows + receipt.rejected + receipt.taken_down for receipt in self.receipts)
 
     @property
     def rejected(self) -> int:
         """Items rejected or lost."""
         return sum(receipt.rejected for receipt in self.receipts)
+
+    @property
+    def taken_down(self) -> int:
+        """Items left out because their keys were taken down."""
+        return sum(receipt.taken_down for receipt in self.receipts)
 
 
 def read_receipts(storage: Storage, names: Sequence[ReceiptName]) -> Iterator[Receipt | None]:
@@ -77,7 +83,8 @@ def complete_parts(storage: Storage, plan: Plan, table: PlannedTable) -> TablePa
         by_split.setdefault(name.split, []).append(receipt)
     complete: list[Receipt] = []
     for split in plan.splits_of(table):
-        complete += _chain(table, int(split), by_split.get(int(split), []))
+        settled = (receipt if receipt and plan.settles(receipt) else None for receipt in by_split.get(int(split), []))
+        complete += _chain(table, int(split), list(settled))
     return TableParts(table, complete)
 
 
@@ -133,7 +140,7 @@ def publish(
     """Publish a plan whose parts are all done; returns the manifest, an earlier one if it was published before.
 
     Raises:
-        RunError: a part is missing.
+        RunError: a part is missing, or keys were taken down since the plan was made.
         RejectedFractionError: too many items were rejected.
         CorruptionError: an earlier manifest of this generation holds other shards.
     """
@@ -153,8 +160,10 @@ def publish(
         tables=tables,
         plan=layout.plan(plan.generation),
         tokenmill=distribution.version("tokenmill"),
+        takedown=plan.takedown_number,
     )
     storage.flush()  # what the manifest names must outlast a power failure before the manifest exists
+    _check_takedown(storage, plan)
     if storage.create(layout.manifest(plan.generation), seal(manifest.to_json())):
         return manifest
     published = read_manifest(storage, plan.generation)
@@ -166,6 +175,18 @@ def publish(
             fix="`tokenmill verify` tells which shards differ; restore them, or give the job a new output",
         )
     return published
+
+
+def _check_takedown(storage: Storage, plan: Plan) -> None:
+    """Raise RunError where keys were taken down after a plan was made: its parts may hold them."""
+    newest = newest_number(storage)
+    if newest > plan.takedown_number:
+        raise RunError(
+            f"keys were taken down (list {newest}) since generation {plan.generation} was planned, so it is not "
+            "published",
+            where=storage.uri,
+            fix="run the job again: it plans a generation without them, and keeps the parts that they do not concern",
+        )
 
 
 def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestTable:
@@ -212,6 +233,7 @@ def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestT
         ),
         rejected=parts.rejected,
         summary=summary,
+        taken_down=parts.taken_down,
     )
 
 

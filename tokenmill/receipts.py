@@ -17,7 +17,8 @@ from tokenmill.sealed import seal, unseal
 from tokenmill.sources.items import Cursor
 from tokenmill.storage.outputs import Storage
 
-FORMAT = 1
+#: Receipts of parts that were made when nothing was taken down are of format 1: they lack the last two members.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Receipt:
         environment: Versions and device kind (`environment.describe_environment`).
         seconds: Wall time that the part took.
         attempt_id: A random id, which tells attempts apart.
+        takedown: Number of the takedown list that was heeded; 0: none.
+        taken_down: Items left out because their keys are on the list: they have neither row nor reject.
     """
 
     name: ReceiptName
@@ -74,6 +77,8 @@ class Receipt:
     environment: Mapping[str, str]
     seconds: float
     attempt_id: str
+    takedown: int = 0
+    taken_down: int = 0
 
     @property
     def rows(self) -> int:
@@ -92,13 +97,17 @@ class Receipt:
 
     def to_bytes(self) -> bytes:
         """Return the sealed file."""
-        return seal({"format": FORMAT, **asdict(self)})
+        value = {"format": FORMAT, **asdict(self)}
+        if not self.takedown:
+            value["format"] = 1
+            del value["takedown"], value["taken_down"]
+        return seal(value)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Receipt:
         """Read a sealed file; raises CorruptionError."""
         value = unseal(data, where)
-        if value.pop("format") != FORMAT:
+        if value.pop("format") > FORMAT:
             raise CorruptionError("was written by a newer tokenmill", where=where, fix="install a newer tokenmill")
         return cls(
             **{

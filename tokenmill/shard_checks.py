@@ -82,12 +82,14 @@ class CheckedShard:
         bytes: Bytes that were read.
         rows: Rows in it.
         ordinals: int64 `[row]`; None where the shard is not what was published.
+        opened: The shard; None in the same case. Values of its streams are not there.
     """
 
     problems: list[Problem] = field(default_factory=list)
     bytes: int = 0
     rows: int = 0
     ordinals: npt.NDArray[np.int64] | None = None
+    opened: OpenShard | None = None
 
 
 def check_shard(storage: Storage, table: ManifestTable, shard: ListedShard) -> CheckedShard:
@@ -141,6 +143,7 @@ class _ShardCheck:
         self._check_contents(opened)
         self.result.rows = len(opened)
         self.result.ordinals = opened.ordinals
+        self.result.opened = opened
 
     def _problem(self, what: str, offset: int | None = None) -> None:
         self.result.problems.append(Problem(self._shard.path, what, offset))

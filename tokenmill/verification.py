@@ -1,7 +1,8 @@
 """Verification: whether every byte of a published dataset is the one that was published, and every item accounted for.
 
 Checked are the seals of manifests and plans, the checksums of shard tables and statistics, each shard's blocks,
-sha256 and contents, and by the receipts that of each part rows and rejects are exactly its items.
+sha256 and contents, by the receipts that of each part rows and rejects are exactly its items, and that no key of the
+newest generation was taken down.
 
 A dataset may be copied without what readers do not need. A directory that is absent as a whole (`plans/`, or a
 table's `receipts/`) is a note: its checks are left out. A single file absent from a directory is a problem.
@@ -27,6 +28,7 @@ from tokenmill.receipts import FileReference, list_receipts, newest_names
 from tokenmill.shard_checks import Problem, explained, listed_shards
 from tokenmill.statistics.merge import MergedStatistics
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import Takedown, read_takedown
 
 #: Each reads one shard at a time: its small columns and one block of it are in memory.
 THREADS = 4
@@ -106,10 +108,12 @@ class _Verification:
         self._total_bytes = 0
 
     def run(self) -> VerificationReport:
+        takedown = self._takedown()
         plans = self._plans()
         manifests = self._manifests()
         if not manifests:
             return self._report
+        self._note_takedowns(takedown, manifests)
         self._report.generation = manifests[0].generation
         self._total_bytes = sum(table.size_bytes for table in manifests[0].tables.values())
         seen: set[str] = set()
@@ -120,7 +124,8 @@ class _Verification:
                     if shards is None:
                         continue
                     if manifest is manifests[0]:
-                        self._table(pool, plans.get(manifest.generation), table, shards, statistics)
+                        check = partial(check_part, self._storage, heeded=manifest.takedown, takedown=takedown)
+                        self._table(pool, check, plans.get(manifest.generation), table, shards, statistics)
                     else:
                         self._older_shards(pool, table, shards, seen)
                     if len(manifests) > 1:
@@ -135,9 +140,37 @@ class _Verification:
         try:
             return read()
         except (MissingFileError, CorruptionError, DatasetError) as error:
-            where = (error.where or path).removeprefix(f"{self._storage.uri}/")
-            self._problem(where, explained(error))
+            problem = Problem((error.where or path).removeprefix(f"{self._storage.uri}/"), explained(error))
+            if problem not in self._report.problems:  # plans name the same takedown list
+                self._report.problems.append(problem)
             return None
+
+    def _takedown(self) -> Takedown | None:
+        """Check all takedown lists; returns the newest that can be read."""
+        newest = None
+        for number in self._generations("takedowns"):
+            found = self._attempt(layout.takedown(number), partial(read_takedown, self._storage, number))
+            newest = found or newest
+        return newest
+
+    def _note_takedowns(self, takedown: Takedown | None, manifests: list[Manifest]) -> None:
+        """Note what cannot be checked for want of a takedown list, and which generations do not heed the newest."""
+        if takedown is None:
+            if manifests[0].takedown and not self._generations("takedowns"):
+                self._report.notes.append("takedowns/ is absent: that no row has a key taken down is not checked")
+            return
+        unheeded = [manifest.generation for manifest in manifests if manifest.takedown < takedown.number]
+        if manifests[0].generation in unheeded:
+            self._report.notes.append(
+                f"takedown {takedown.number} is recorded and not carried out: `tokenmill takedown` with its keys, or a "
+                "run of the job, does it"
+            )
+        elif unheeded:
+            shown = ", ".join(map(str, sorted(unheeded)))
+            self._report.notes.append(
+                f"earlier generations ({shown}) may hold keys that were taken down: `tokenmill clean "
+                f"--generations-before {manifests[0].generation}` lists what can be removed"
+            )
 
     def _plans(self) -> dict[int, Plan]:
         plans = {}
@@ -212,6 +245,7 @@ class _Verification:
     def _table(
         self,
         pool: ThreadPoolExecutor,
+        check: Callable[[Part], CheckedPart],
         plan: Plan | None,
         table: ManifestTable,
         listed: ShardTable,
@@ -232,7 +266,7 @@ class _Verification:
         else:
             last = int(listed.column("split").max(initial=-1))
             names = [name for name in names if name.split <= last]
-        for result in _in_order(pool, partial(check_part, self._storage), paired(table, listed, names)):
+        for result in _in_order(pool, check, paired(table, listed, names)):
             self._take(result)
             if accounts is not None:
                 self._report.problems += accounts.add(result)
@@ -240,6 +274,9 @@ class _Verification:
             self._report.problems += accounts.close()
             if None not in (statistics, accounts.statistics) and statistics != accounts.statistics:
                 self._problem(table.statistics["path"], "is not what the statistics of all parts merge to")
+            if accounts.statistics is not None and accounts.taken_down != table.taken_down:
+                what = f"{accounts.taken_down} items were taken down; the manifest says {table.taken_down}"
+                self._problem(table.shards["path"], what)
 
     def _take(self, result: CheckedPart) -> None:
         report = self._report

@@ -11,7 +11,7 @@ def test_json(run: Run, root: str) -> None:
     dataset = open_dataset(root)
     table = dataset["framed"]
     assert list(document) == [
-        "uri", "job", "generation", "generations", "created", "tokenmill", "fingerprint", "tables",
+        "uri", "job", "generation", "generations", "created", "tokenmill", "fingerprint", "takedown", "tables",
     ]  # fmt: skip
     assert (document["uri"], document["job"], document["generation"]) == (root, "books", 1)
     assert document["generations"] == [1]
@@ -24,7 +24,7 @@ def test_json(run: Run, root: str) -> None:
         "fingerprint": table.tokenizer.fingerprint,
     }
     assert found["sources"] == ["docs"]
-    assert (found["rows"], found["rejected"]) == (39, 1)
+    assert (found["rows"], found["rejected"], found["taken_down"], document["takedown"]) == (39, 1, 0, None)
     assert found["tokens"] == {"ids": sum(len(row.streams["ids"]) for row in table)}
     assert found["shards"] == len(table.shards)
     assert found["size_bytes"] == sum(entry.size_bytes for entry in Storage.open(root).list("framed/shards/"))

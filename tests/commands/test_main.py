@@ -11,7 +11,7 @@ from tokenmill import errors
 from tokenmill.commands import inspect_dataset
 from tokenmill.errors import TokenmillError
 
-COMMANDS = ("inspect", "head", "verify", "clean", "tokenizers", "replay")
+COMMANDS = ("inspect", "head", "verify", "clean", "takedown", "tokenizers", "replay")
 TOKENMILL = str(Path(sys.executable).parent / "tokenmill")
 
 
@@ -38,6 +38,8 @@ def test_version(run: Run) -> None:
         ("head", "x", "--nope"),
         ("head", "x", "-n", "-3"),
         ("clean", "x", "--older-than", "soon"),
+        ("clean", "x", "--generations-before", "0"),
+        ("takedown", "x"),
     ],
 )
 def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:

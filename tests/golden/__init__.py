@@ -1,4 +1,4 @@
-"""Golden files: one of every kind that a dataset consists of, as version 1 of each format writes it.
+"""Golden files: one of every kind that a dataset consists of, as each version of its format writes it.
 
 Today's code must read them, and must write the same bytes. A format that changes gets a new version and new files
 beside these, which stay readable. `python -m tests.golden` writes files that are missing; it never changes one.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.datasets import build_dataset, job_of, write_jsonl
 from tests.shard_cases import header, rows_of
@@ -25,6 +28,7 @@ from tokenmill.sources.items import Reject
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import StreamSpec
+from tokenmill.takedown_lists import Takedown, key_digests, read_takedown, write_takedown
 
 DIRECTORY = Path(__file__).parent
 COLUMNS = {"title": "string", "year": "int64", "score": "float64", "kept": "bool"}
@@ -107,6 +111,20 @@ def plan() -> Plan:
     )
 
 
+def takedown() -> Takedown:
+    """Return the takedown list."""
+    salt = bytes(range(16))
+    return Takedown(
+        number=3,
+        created="2026-01-01T00:00:00+00:00",
+        salt=salt,
+        digests=np.sort(key_digests(salt, [row["key"] for row in ROWS[:3]])),
+        splits=7,
+        tables={"text": ("docs", "notes"), "late": ("docs",)},
+        parts={("text", 0, 2): 1, ("text", 6, 0): 3, ("late", 0, 2): 3},
+    )
+
+
 def shard_table() -> ShardTable:
     """Return the published list of shards."""
     made = shard()
@@ -174,6 +192,14 @@ def files() -> Mapping[str, bytes]:
         write_plan(Storage.open(root), plan())
         written = {path.name: path.read_bytes() for path in Path(root, "plans").iterdir()}
     (splits,) = (name for name in written if name.endswith(".arrow"))
+    with tempfile.TemporaryDirectory() as root:
+        write_takedown(Storage.open(root), takedown())
+        heeding = replace(plan(), takedown=read_takedown(Storage.open(root), 3), withheld_from=2)
+        write_plan(Storage.open(root), heeding)
+        taken = {"".join(path.suffixes): path.read_bytes() for path in Path(root, "takedowns").iterdir()}
+        later_plan = Path(root, "plans", "000002.json").read_bytes()
+    table = manifest().tables["text"]
+    later = replace(manifest(), takedown=3, tables={"text": replace(table, taken_down=4)})
     return {
         "shard-v1.arrow": b"".join(shard().pieces),
         "receipt-v1.json": a_receipt().to_bytes(),
@@ -182,6 +208,12 @@ def files() -> Mapping[str, bytes]:
         "manifest-v1.json": seal(manifest().to_json()),
         "shards-v1.arrow": shard_table().to_bytes(),
         "rejects-v1.jsonl": rejects(),
+        "receipt-v2.json": replace(a_receipt(), takedown=3, taken_down=2, items=102).to_bytes(),
+        "plan-v2.json": later_plan,
+        "manifest-taken-down-v1.json": seal(later.to_json()),
+        "takedown-v1.json": taken[".json"],
+        "takedown-keys-v1.arrow": taken[".keys.arrow"],
+        "takedown-parts-v1.arrow": taken[".parts.arrow"],
     }
 
 

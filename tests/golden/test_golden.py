@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +19,12 @@ from tokenmill.plans import SplitTable, read_plan
 from tokenmill.receipts import Receipt, latest_receipt, sha256_of
 from tokenmill.shards import block_checksums, parse_header
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import read_takedown
 
 NAMES = (
-    "manifest-v1.json", "plan-v1.json", "receipt-v1.json", "rejects-v1.jsonl", "shard-v1.arrow", "shards-v1.arrow",
-    "splits-v1.arrow",
+    "manifest-taken-down-v1.json", "manifest-v1.json", "plan-v1.json", "plan-v2.json", "receipt-v1.json",
+    "receipt-v2.json", "rejects-v1.jsonl", "shard-v1.arrow", "shards-v1.arrow", "splits-v1.arrow",
+    "takedown-keys-v1.arrow", "takedown-parts-v1.arrow", "takedown-v1.json",
 )  # fmt: skip
 
 
@@ -57,6 +60,27 @@ def test_the_shard_is_read() -> None:
 
 def test_the_receipt_is_read() -> None:
     assert Receipt.from_bytes(read("receipt-v1.json"), "x") == a_receipt()
+    taken_from = Receipt.from_bytes(read("receipt-v2.json"), "x")
+    assert taken_from == replace(a_receipt(), takedown=3, taken_down=2, items=102)
+
+
+def put_takedown(root: Path) -> None:
+    """Lay the takedown list out as it was written."""
+    (root / "takedowns").mkdir()
+    (root / layout.takedown(3)).write_bytes(read("takedown-v1.json"))
+    value = json.loads(read("takedown-v1.json"))
+    for kind in ("keys", "parts"):
+        (root / value[kind]["path"]).write_bytes(read(f"takedown-{kind}-v1.arrow"))
+
+
+def test_the_takedown_list_is_read(tmp_path: Path) -> None:
+    put_takedown(tmp_path)
+    expected = golden.takedown()
+    found = read_takedown(Storage.open(str(tmp_path)), 3)
+    for name in ("number", "created", "salt", "splits", "tables", "parts"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert found.digests.tolist() == expected.digests.tolist()
+    assert found.taken([row["key"] for row in golden.ROWS]).tolist() == [True] * 3 + [False] * 2
 
 
 def test_the_plan_is_read(tmp_path: Path) -> None:
@@ -69,12 +93,27 @@ def test_the_plan_is_read(tmp_path: Path) -> None:
     assert list(found.splits) == list(expected.splits) == list(SplitTable.from_bytes(read("splits-v1.arrow")))
     assert (found.job, found.roots, found.tables) == (expected.job, expected.roots, expected.tables)
     assert found.environment == expected.environment
+    assert (found.takedown, found.withheld_from) == (None, None)
+
+
+def test_the_plan_of_a_dataset_with_a_takedown_is_read(tmp_path: Path) -> None:
+    put_takedown(tmp_path)
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "000002.json").write_bytes(read("plan-v2.json"))
+    (tmp_path / json.loads(read("plan-v2.json"))["splits"]["path"]).write_bytes(read("splits-v1.arrow"))
+    found = read_plan(Storage.open(str(tmp_path)), 2)
+    assert found.takedown is not None
+    assert (found.takedown.number, found.withheld_from, found.reach) == (3, 2, 2)
+    assert found.splits_of(found.table("text")).tolist() == [0, 1]
 
 
 def test_the_manifest_is_read(tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     (tmp_path / layout.manifest(2)).write_bytes(read("manifest-v1.json"))
     assert read_manifest(Storage.open(str(tmp_path))) == golden.manifest()
+    (tmp_path / layout.manifest(3)).write_bytes(read("manifest-taken-down-v1.json"))
+    taken_from = read_manifest(Storage.open(str(tmp_path)), 3)
+    assert (taken_from.takedown, taken_from.tables["text"].taken_down) == (3, 4)
 
 
 def test_the_table_of_shards_is_read() -> None:

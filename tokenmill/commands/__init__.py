@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tokenmill.commands import clean, head, inspect_dataset, replay, tokenizers, verify
+from tokenmill.commands import clean, head, inspect_dataset, replay, takedown, tokenizers, verify
 from tokenmill.errors import TokenmillError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("head")(head.head)
 app.command("verify")(verify.verify)
 app.command("tokenizers")(tokenizers.tokenizers)
 app.command("clean")(clean.clean)
+app.command("takedown")(takedown.takedown)
 app.command("replay")(replay.replay)
 
 _debug = False

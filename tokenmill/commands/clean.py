@@ -37,14 +37,23 @@ def clean(
             help="Leave alone what is younger (30m, 1h, 2d); at least 1d while the newest plan is not published.",
         ),
     ] = "1h",  # type: ignore[assignment]  # typer parses the default, too
+    generations_before: Annotated[
+        int | None,
+        typer.Option(
+            "--generations-before",
+            min=1,
+            metavar="GENERATION",
+            help="Have all earlier generations go, too, and what only they hold.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List orphaned files and stale uploads; with --delete, remove them."""
+    """List orphaned files and stale uploads, on demand earlier generations; with --delete, remove them."""
     from tokenmill.cleaning import find_garbage, remove
     from tokenmill.storage.outputs import Storage
 
     storage = Storage.open(uri)
-    garbage = find_garbage(storage, older_than)
+    garbage = find_garbage(storage, older_than, generations_before=generations_before)
     removed = remove(storage, garbage) if delete else None
     if as_json:
         write_json({"uri": storage.uri, **garbage.to_json(), "removed": _document(removed)})

@@ -41,6 +41,7 @@ def _document(dataset: Dataset, generations: list[int]) -> dict[str, Any]:
         "created": manifest.created,
         "tokenmill": manifest.tokenmill,
         "fingerprint": dataset.fingerprint,
+        "takedown": manifest.takedown or None,
         "tables": {
             name: {
                 "tokenizer": {
@@ -54,6 +55,7 @@ def _document(dataset: Dataset, generations: list[int]) -> dict[str, Any]:
                 "fingerprint": table.fingerprint,
                 "rows": len(table),
                 "rejected": table.manifest.rejected,
+                "taken_down": table.manifest.taken_down,
                 "tokens": dict(table.manifest.tokens),
                 "size_bytes": table.manifest.size_bytes,
                 "shards": table.manifest.shards["count"],
@@ -72,6 +74,8 @@ def _heading(dataset: Dataset, generations: list[int]) -> list[str]:
         ("published", f"{manifest.created} by tokenmill {manifest.tokenmill}"),
         ("fingerprint", dataset.fingerprint),
     ]
+    if manifest.takedown:
+        facts.append(("takedown", f"list {manifest.takedown}: no row has a key on it"))
     return [dataset.uri, *fields(facts)]
 
 
@@ -84,7 +88,8 @@ def _facts(table: Table) -> Iterator[tuple[str, str]]:
     if table.metadata:
         yield "metadata", ", ".join(f"{name}: {kind}" for name, kind in table.metadata.items())
     yield "sources", ", ".join(table.manifest.sources)
-    yield "rows", f"{len(table):,} ({table.manifest.rejected:,} items rejected)"
+    taken_down = f", {table.manifest.taken_down:,} taken down" if table.manifest.taken_down else ""
+    yield "rows", f"{len(table):,} ({table.manifest.rejected:,} items rejected{taken_down})"
     yield "size", f"{size(table.manifest.size_bytes)} in {table.manifest.shards['count']:,} shards"
 
 

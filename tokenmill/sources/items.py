@@ -85,6 +85,23 @@ class ItemBatch:
     def __len__(self) -> int:
         return len(self.payloads)
 
+    def kept(self, kept: npt.NDArray[np.bool_]) -> ItemBatch:
+        """Return the items where bool `[n]` is true, without the rejects."""
+        chosen = np.flatnonzero(kept)
+        return ItemBatch(
+            self.ordinals[kept],
+            self.ends[kept],
+            self.sizes[kept],
+            [self.keys[index] for index in chosen],
+            [self.payloads[index] for index in chosen],
+            {name: [values[index] for index in chosen] for name, values in self.metadata.items()},
+            self.path,
+            [self.locators[index] for index in chosen] if self.locators else (),
+            [],
+            None if self.documents is None else self.documents[kept],
+            None if self.document_positions is None else self.document_positions[kept],
+        )
+
     def slice(self, start: int, stop: int) -> ItemBatch:
         """Return items start … stop - 1 without the rejects (the caller deals those out by ordinal)."""
         part = slice(start, stop)

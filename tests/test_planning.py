@@ -16,6 +16,7 @@ from tokenmill.manifests import read_manifest, read_shard_table
 from tokenmill.planning import PlannedRun, draft_plan, make_plan
 from tokenmill.plans import write_plan as write_plan_of
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import Takedown, key_digests, write_takedown
 
 RECORDS = [{"id": f"d{n}", "text": f"text {n} " * 50, "title": "t", "year": n} for n in range(30)]
 
@@ -100,6 +101,19 @@ def test_a_new_source_makes_a_generation(inputs: Path, output: str, tmp_path: Pa
     assert manifest.generation == 2
     assert manifest.tables["text"].rows == 43
     assert manifest.tables["text"].sources == ("more", "docs")
+
+
+def test_keys_that_were_taken_down_make_a_generation_without_new_splits(inputs: Path, output: str) -> None:
+    """A takedown that was killed when it had recorded its list: the next run carries it out."""
+    job = job_of(output, inputs)
+    build_dataset(job)
+    digests = key_digests(b"salt", ["d3"])
+    write_takedown(Storage.open(output), Takedown(1, "", b"salt", digests, 0, {}, {}))
+    run = plan_of(job)
+    assert (run.plan.generation, run.resumed, run.new_splits, run.plan.takedown_number) == (2, False, 0, 1)
+    assert plan_of(job).resumed
+    manifest = build_dataset(job)
+    assert (manifest.generation, manifest.takedown, manifest.tables["text"].taken_down) == (2, 1, 2)
 
 
 def test_a_corpus_that_has_moved_is_the_same_corpus(inputs: Path, output: str, tmp_path: Path) -> None:

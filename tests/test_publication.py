@@ -22,6 +22,7 @@ from tokenmill.receipts import Receipt
 from tokenmill.shards import block_checksums
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
+from tokenmill.takedown_lists import Takedown, key_digests, write_takedown
 
 RECORDS = [{"id": f"d{n}", "text": f"text {n} " * 60} for n in range(40)]
 
@@ -100,6 +101,20 @@ def test_a_missing_part_is_named(job: Job, table: str, part: int) -> None:
         finish(job, plan)
     assert "run the job again" in str(caught.value.fix)
     assert not list(storage.list("manifests/"))
+
+
+def test_a_plan_from_before_a_takedown_is_not_published(any_job: Job) -> None:
+    plan = run_splits(any_job)
+    storage = Storage.open(any_job.output)
+    write_takedown(storage, Takedown(1, "", b"salt", key_digests(b"salt", ["d3"]), 0, {}, {}))
+    with pytest.raises(RunError, match=r"keys were taken down \(list 1\) since generation 1 was planned") as caught:
+        finish(any_job, plan)
+    assert "run the job again" in str(caught.value.fix)
+    assert storage.stat(layout.manifest(1)) is None
+    with pytest.raises(RunError, match="split 0 of table 'text' is not complete: part 0 has no valid receipt"):
+        finish(any_job, make_plan(storage, any_job).plan)
+    table = build_dataset(any_job).tables["text"]
+    assert (table.rows, table.rejected, table.taken_down) == (39, 2, 1)
 
 
 def test_nothing_done_is_not_complete(job: Job) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["RAYON_NUM_THREADS"] = "1"  # before a native library reads it
+os.environ["RAYON_NUM_THREADS"] = os.environ["FASTOKENS_BPE_THREADS"] = "1"  # before a native library reads them
 
 import orjson
 import zstandard

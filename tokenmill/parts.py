@@ -242,6 +242,7 @@ class _PartBuilder:
         self._encoder: Encoder = loaded_encoder(table.tokenizer, table.device)
         self._columns = work.plan.metadata_columns(table)
         self._ordinals: list[npt.NDArray[np.int64]] = []
+        self._sizes: list[npt.NDArray[np.int64]] = []
         self._documents: list[npt.NDArray[np.int64]] = []
         self._positions: list[npt.NDArray[np.int32]] = []
         self._keys: list[str] = []
@@ -277,6 +278,7 @@ class _PartBuilder:
             keys = [keys[i] for i in indices]
             metadata = {name: [values[i] for i in indices] for name, values in metadata.items()}
         self._ordinals.append(ordinals)
+        self._sizes.append(sizes)
         self._documents.append(documents)
         self._positions.append(np.zeros(len(ordinals), np.int32) if positions is None else positions.astype(np.int32))
         self._keys += keys
@@ -284,7 +286,6 @@ class _PartBuilder:
             values.extend(metadata.get(name) or [None] * len(ordinals))
         for name, stream in self._streams.items():
             stream.extend(encoded.streams[name])
-        self._statistics.add_rows(sizes, encoded.streams)
 
     def publish(self, start: Cursor, stop: Cursor, final: bool, taken_down: int, started: float) -> Receipt:
         """Store what the part left and return its receipt, not yet created."""
@@ -298,6 +299,8 @@ class _PartBuilder:
             self._metadata,
             {name: stream.jagged() for name, stream in self._streams.items()},
         )
+        # Once for the part: a batch at a time costs more, and drives the encoder's tables out of the caches.
+        self._statistics.add_rows(_concatenate(self._sizes, np.int64), rows.streams)
         shards: tuple[ShardReference, ...] = ()
         extra = {}
         if len(rows):

@@ -44,7 +44,7 @@ def batches(uri: str, **options: Any) -> list[Mapping[str, Any]]:
     ids=["plain", "separator-subset-pad"],
 )
 def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: str, rest: dict[str, Any]) -> None:
-    options = {"packing": packing, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 3, **rest}
+    options: dict[str, Any] = {"packing": packing, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 3, **rest}
     there = batches(copied(local, s3_root), **options)
     here = batches(local, **options)
     assert len(there) == len(here) > 0
@@ -55,7 +55,13 @@ def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: 
 
 
 def test_a_run_goes_on_from_a_copy_elsewhere(local: str, s3_root: str, tmp_path: Path) -> None:
-    options = {"window": 256, "global_batch_size": 8, "shuffle": "blocks", "block_tokens": 20_000, "open_blocks": 3}
+    options: dict[str, Any] = {
+        "window": 256,
+        "global_batch_size": 8,
+        "shuffle": "blocks",
+        "block_tokens": 20_000,
+        "open_blocks": 3,
+    }
     unbroken = TokenLoader(local, **options)
     first = iter(unbroken)
     for _ in range(9):
@@ -71,7 +77,13 @@ def test_a_run_goes_on_from_a_copy_elsewhere(local: str, s3_root: str, tmp_path:
 @pytest.mark.parametrize("shuffle", ["global", "blocks"])
 def test_a_server_that_restarts_amid_an_epoch_is_waited_for(local: str, own_server: S3Server, shuffle: str) -> None:
     root = copied(local, f"s3://{own_server.bucket}/{shuffle}")
-    options = {"window": 256, "global_batch_size": 8, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 2}
+    options: dict[str, Any] = {
+        "window": 256,
+        "global_batch_size": 8,
+        "shuffle": shuffle,
+        "block_tokens": 20_000,
+        "open_blocks": 2,
+    }
     expected = [batch["ids"] for batch in TokenLoader(local, **options)]
     with TokenLoader(root, **options) as loader:
         found = []

@@ -73,6 +73,23 @@ def test_what_is_fine(tmp_path: Path, line: bytes, text: str) -> None:
     assert (result.texts, result.rejects) == ([text], [])
 
 
+@pytest.mark.parametrize(
+    ("data", "texts"),
+    [
+        (b'{"text":"a"}{"text":"b"}\n{"text":\n"c"}\n{"text":"d"}\n', ["d"]),
+        (b'{"text":"a"} {"text":"b"}\n\n{"text":"c"}\n', ["c"]),
+        (b'{"text":"a"}{"text":"b"}\n{"n":{}\n,"text":"c"}\n{"text":"d"}', ["d"]),
+        (b'{"text":"a"}{"text":"b"}\n{"n":[{}\n{}],"text":"c"}\n', []),
+        (b'{"text":"a"}{"text":"b"}\n{"n":"x}\n{y","text":"c"}\n', []),
+    ],
+)
+def test_objects_that_share_a_line_or_span_several_are_none(tmp_path: Path, data: bytes, texts: list[str]) -> None:
+    """Here the objects are as many as the lines that are not blank, but not one a line."""
+    result = _read(tmp_path, data)
+    assert result.texts == texts
+    assert len(result.rejects) == sum(bool(line) for line in data.split(b"\n")) - len(texts)
+
+
 def test_marks_blank_lines_and_line_ends(tmp_path: Path) -> None:
     data = b'\xef\xbb\xbf{"text": "a"}\r\n\r\n  \n\n{"text": "b"}\n\t\n{"text": "c"}'
     result = _read(tmp_path, data)

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import regex  # type: ignore[import-untyped]
 import tiktoken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,6 +89,21 @@ def test_texts_that_rules_exist_for(case: str, text: str) -> None:
     for piece in (8, 16, 33):
         for chunk in (4, 5, 8, 13, 20):
             assert cutter(case, piece, chunk).encode(text).tolist() == expected, (piece, chunk)
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=texts, piece=st.sampled_from([8, 16, 40]))
+def test_short_pre_tokens_are_short(case: str, text: str, piece: int) -> None:
+    if cutter(case, piece, 8).has_short_pre_tokens(text):
+        assert max(map(len, regex.findall(CASES[case][1], text))) <= piece
+
+
+def test_ordinary_text_has_short_pre_tokens() -> None:
+    words = "The quick brown fox, 1234 times.\n" * 30
+    assert cutter("o200k", 40, 8).has_short_pre_tokens(words)
+    for run in ("x" * 100, " " * 100, "的" * 100):
+        assert not cutter("o200k", 40, 8).has_short_pre_tokens(words + run + words)
 
 
 def test_pieces_stay_short() -> None:

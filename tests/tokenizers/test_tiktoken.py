@@ -124,6 +124,34 @@ def test_long_and_short_texts_keep_their_order(o200k: Encoder) -> None:
         assert ids(encoded, index) == expected
 
 
+def test_texts_are_cut_where_they_are_giant_or_a_pre_token_is(
+    o200k: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = o200k._batch.__self__  # type: ignore[attr-defined]
+    calls: list[list[int]] = []
+    native = engine._batch
+
+    def batch(texts: list[str]) -> Any:
+        calls.append(list(map(len, texts)))
+        return native(texts)
+
+    monkeypatch.setattr(engine, "_batch", batch)
+    words = "The quick brown fox. " * 15_000
+    expected = tiktoken_encoding("o200k_base").encode_ordinary(words)
+    encoded = o200k.encode(["one", words, "two"])
+    assert ids(encoded, 1) == expected
+    assert calls == [[3, 315_000, 3]]
+
+    calls.clear()
+    assert ids(o200k.encode(["one", "y" * 300_000, "two"]), 1) == one_piece("o200k_base", "y" * 300_000).tolist()
+    assert max(map(sum, calls)) < 100_000
+
+    calls.clear()
+    monkeypatch.setattr(tiktoken_engine, "WHOLE_CHARACTERS", 300_000)
+    assert ids(o200k.encode(["one", words, "two"]), 1) == expected
+    assert max(map(sum, calls)) <= tiktoken_engine.LONG_CHARACTERS
+
+
 @pytest.mark.parametrize("vocabulary", ["o200k_base", "cl100k_base"])
 @pytest.mark.parametrize("character", [" ", "\n", "\t"])
 def test_a_million_spaces(vocabulary: str, character: str) -> None:

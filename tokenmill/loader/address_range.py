@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.errors import StorageError
+from tokenmill.errors import CorruptionError, MissingFileError, StorageError
 
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
+_FIX = "`tokenmill verify` lists all damage"
 _FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -55,16 +56,24 @@ class AddressRange:
         self.bytes.flags.writeable = False
 
     def map(self, number: int, path: str) -> None:
-        """Map a file at its place; raises StorageError where it cannot be, or has not the size that was given."""
+        """Map a file at its place.
+
+        Raises:
+            MissingFileError: there is no such file.
+            CorruptionError: it has not the size that was given.
+            StorageError: it cannot be mapped.
+        """
         size = int(self._sizes[number])
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise MissingFileError("there is no such file", where=path, fix=_FIX) from error
         except OSError as error:
             raise StorageError(f"cannot be mapped: {error.strerror}", where=path) from error
         try:
             found = os.fstat(descriptor).st_size
             if found != size:
-                raise StorageError(f"has {found} bytes in place of {size}", where=path)
+                raise CorruptionError(f"has {found} bytes in place of {size}", where=path, fix=_FIX)
             place = self._base + int(self.offsets[number])
             _map(place, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, path)
         finally:

@@ -83,6 +83,7 @@ class Draw:
         starts = np.asarray(self.batches, np.int64) * size + share.rank * share.batch_size
         own = (starts[:, None] + np.arange(share.batch_size)).reshape(-1)
         own = own[own < count]  # only in the last batch are some missing, at its end
+        self._mixed = mixture is not None
         drawn = None if mixture is None else mixture.sources(point.samples, count)
         self._parts: list[_SourcePart] = []
         for number, source in enumerate(sources):
@@ -111,8 +112,8 @@ class Draw:
                 yield number, batch
 
     def _fill(self, builder: BatchBuilder, first: int, count: int) -> npt.NDArray[np.int32] | None:
-        """Copy own samples first … first + count - 1; returns their sources, int32 `[row]`, where there are several."""
-        drawn_from = np.full(count, -1, np.int32) if len(self._sources) > 1 else None
+        """Copy own samples first … first + count - 1; returns their sources, int32 `[row]`, where they are mixed."""
+        drawn_from = np.full(count, -1, np.int32) if self._mixed else None
         filled = 0
         for source, part in zip(self._sources, self._parts, strict=True):
             rows = part.fill(first, first + count, builder)

@@ -44,6 +44,13 @@ class Feed:
     key: str
     shifts: bool
 
+    def has(self, place: Place) -> bool:
+        """Say whether there is such a place."""
+        groups = self.order.groups(place.epoch)
+        if place.sample == 0:
+            return place.group <= groups
+        return place.group < groups and place.sample < self.order.size(place.epoch, place.group)
+
     def advance(self, place: Place, count: int) -> Place:
         """Return the place `count` samples further on, in later epochs if need be."""
         for epoch, group, _, last in self._runs(place, count):

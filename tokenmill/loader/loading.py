@@ -7,6 +7,7 @@ of ranks and DataLoader workers, and another batch size, goes on where it stands
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +44,9 @@ class TokenLoader:
     - `samples`: int, samples delivered to all ranks together once this batch is.
 
     It works in torch's `DataLoader(loader, batch_size=None, num_workers=…)` and torchdata's `StatefulDataLoader`, where
-    torch was imported before the loader was made. The sequence of batches is the same with any number of workers.
+    torch was imported before the loader was made. The sequence of batches is the same with any number of workers. Where
+    an iteration over workers was broken off, the next one has to be told where to go on, as workers read ahead:
+    `loader.load_state_dict(loader.state_dict(batch))`, with the last batch.
 
     Args:
         data: Uri of a dataset (a local directory, or `s3://bucket/prefix`), or sources to be mixed by their weights.
@@ -99,6 +102,8 @@ class TokenLoader:
         check: bool = True,
         cache: BlockCache | None = None,
     ) -> None:
+        # Integers of numpy, too, which a state in JSON could not hold.
+        window, global_batch_size, seed = map(operator.index, (window, global_batch_size, seed))
         if not 0 <= rank < world_size:
             raise LoaderError(f"rank {rank} of {world_size} ranks; ranks count from 0")
         if global_batch_size < 1 or global_batch_size % world_size:
@@ -133,8 +138,9 @@ class TokenLoader:
         weights = [source.weight for source in self._sources]
         self._mixture = None if isinstance(data, str) else Mixture(weights, str(seed))
         self._sequence = self._open_sequence()
-        # Where the sequence was last known to stand, and how many samples were delivered since the run began.
-        self._point = self._origin = Point(0, tuple(Place() for _ in self._sources))
+        # Where the sequence was last known to stand, where it was last walked to and first stood, and how many samples
+        # were delivered since the run began.
+        self._point = self._walked = self._origin = Point(0, tuple(Place() for _ in self._sources))
         self._samples = 0
         # Batches seen since DataLoader workers began, which decides whose turn it is.
         self._first_batch = self._seen = 0
@@ -150,7 +156,7 @@ class TokenLoader:
 
     @property
     def samples(self) -> int:
-        """Samples delivered to all ranks together."""
+        """Samples delivered to all ranks together; where DataLoader workers read, only a batch tells."""
         return self._samples
 
     @property
@@ -181,6 +187,8 @@ class TokenLoader:
         self._samples = self._point.samples
         if in_worker():
             self._board.use(self._point.places[0].epoch)
+        else:
+            self._board.take_over(self._point.places[0].epoch, self._point.samples)
         self._iteration += 1
         iteration = self._iteration
         for point, draw in self._draws(self._point, first, share):
@@ -248,6 +256,9 @@ class TokenLoader:
         inner, batches = unwrap(state)
         saved = LoaderState.from_json(inner)
         check_same(saved, LoaderState.from_json(self._fresh_state()))
+        for source, there in zip(self._sources, saved.sources, strict=True):
+            if not source.feed.has(there.place):
+                raise LoaderError(f"the state is not one of a TokenLoader: source {source.name!r} has no {there.place}")
         point = Point(saved.samples, tuple(source.place for source in saved.sources))
         seen = 0
         if saved.worker is not None:
@@ -255,7 +266,7 @@ class TokenLoader:
                 self._check_worker(saved.worker)
                 seen = saved.worker.batches
             point = self._sequence.skip(point, batches, saved.worker.batch_size)
-        self._point = self._origin = point
+        self._point = self._walked = self._origin = point
         self._samples = point.samples
         self._first_batch = self._seen = seen
         self._iteration += 1
@@ -320,12 +331,15 @@ class TokenLoader:
 
     def _walk(self, samples: int) -> Point:
         """Return where the sequence stands once so many samples are delivered, from where it was known to stand."""
-        point = self._point if self._point.samples <= samples else self._origin
-        if samples < point.samples:
+        known = [point for point in (self._origin, self._walked, self._point) if point.samples <= samples]
+        if not known:
             raise LoaderError(
-                f"a batch from before the loader's state: {samples} samples delivered, the state has {point.samples}"
+                f"a batch from before the loader's state: {samples} samples delivered, the state has "
+                f"{self._origin.samples}"
             )
-        return self._sequence.walk(point, samples, self._share.global_batch_size)
+        nearest = max(known, key=lambda point: point.samples)
+        self._walked = self._sequence.walk(nearest, samples, self._share.global_batch_size)
+        return self._walked
 
     def _begin_epoch(self, point: Point) -> Point:
         """Return where an iteration starts: beyond what workers finished, and not at the very end of an epoch."""

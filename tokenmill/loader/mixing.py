@@ -2,7 +2,8 @@
 
 Sample number k falls on the point frac(k · φ⁻¹ + shift) of a circle, φ being the golden ratio, and belongs to
 the source whose arc of the circle, as long as its weight, holds that point. The points are spread as evenly as can
-be (a Weyl sequence), so every batch has each source's share to about one sample, and only k needs remembering.
+be (a Weyl sequence), so every batch has each source's share to about one sample, or two or three where it has
+thousands, and only k needs remembering.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tokenmill.errors import LoaderError
 from tokenmill.loader.permutation import keyed_number
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / φ, odd
+_LAST_POINT = np.nextafter(2.0**64, 0)
 
 
 class Mixture:
@@ -28,12 +30,14 @@ class Mixture:
 
     def __init__(self, weights: Sequence[float], key: str) -> None:
         array = np.asarray(weights, np.float64)
-        if not (np.isfinite(array).all() and (array >= 0).all() and array.sum() > 0):
+        largest = array.max(initial=0)
+        if not (np.isfinite(array).all() and (array >= 0).all() and largest > 0):
             raise LoaderError(f"the weights {list(weights)} of the sources must be numbers of 0 or more, not all 0")
-        ends = np.cumsum(array) / array.sum()
+        shares = array / largest
+        ends = np.cumsum(shares) / shares.sum()
         last = int(np.flatnonzero(array)[-1])
         # What rounding leaves at the end of the circle belongs to the last source that has a weight.
-        self._ends = (ends[:last] * 2.0**64).astype(np.uint64)
+        self._ends = np.minimum(ends[:last] * 2.0**64, _LAST_POINT).astype(np.uint64)
         self._shift = np.uint64(keyed_number(f"{key}/mix"))
 
     def sources(self, first: int, count: int) -> npt.NDArray[np.int64]:

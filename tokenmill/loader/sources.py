@@ -165,17 +165,18 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
     )
     name = source.name or f"{corpus.uri.rstrip('/').rsplit('/', 1)[-1]}/{corpus.table.name}"
     key = f"{corpus.fingerprint}/{corpus.stream}/{reading.seed}"
+    pad_id = reading.pad_id - (source.id_offset or 0)  # which is added to padding, too
     packed: PackedSamples
     order: Order
     if reading.packing == "documents":
         block_tokens = reading.block_tokens * reading.open_blocks if reading.shuffle == "blocks" else None
         packed = documents = PackedDocuments(
-            corpus, reading.window, fields=reading.fields, pad_id=reading.pad_id, block_tokens=block_tokens
+            corpus, reading.window, fields=reading.fields, pad_id=pad_id, block_tokens=block_tokens
         )
         shuffled = None if reading.shuffle == "none" else key
         order = DocumentOrder(documents, shuffled, in_blocks=reading.shuffle == "blocks")
     else:
-        packed = PackedWindows(corpus, reading.window, fields=reading.fields, tail=reading.tail, pad_id=reading.pad_id)
+        packed = PackedWindows(corpus, reading.window, fields=reading.fields, tail=reading.tail, pad_id=pad_id)
         order = _window_order(packed, reading, key)
     shifts = reading.shuffle != "none"
     return OpenSource(source, name, Feed(packed, order, key, shifts))

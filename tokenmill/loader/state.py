@@ -94,19 +94,32 @@ class LoaderState:
                     fix="install a newer tokenmill",
                 )
             return cls(
-                samples=int(value["samples"]),
+                samples=_natural(value["samples"]),
                 order=dict(value["order"]),
                 sources=tuple(
-                    SourceState(source["name"], source["data"], Place(*map(int, source["next"])))
-                    for source in value["sources"]
+                    SourceState(source["name"], source["data"], _place(*source["next"])) for source in value["sources"]
                 ),
-                worker=WorkerState(*map(int, value["worker"])) if "worker" in value else None,
+                worker=WorkerState(*map(_natural, value["worker"])) if "worker" in value else None,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise LoaderError(
-                f"the state is not one of a TokenLoader: {error!r} is missing or wrong",
-                fix="give load_state_dict what state_dict returned",
-            ) from error
+            raise _no_state(error) from error
+
+
+def _place(epoch: Any, group: Any, sample: Any) -> Place:
+    return Place(_natural(epoch), _natural(group), _natural(sample))
+
+
+def _natural(value: Any) -> int:
+    if int(value) < 0:
+        raise ValueError(f"{value} is below 0")
+    return int(value)
+
+
+def _no_state(error: Exception) -> LoaderError:
+    return LoaderError(
+        f"the state is not one of a TokenLoader: {error!r} is missing or wrong",
+        fix="give load_state_dict what state_dict returned",
+    )
 
 
 def shortened(fingerprint: str) -> str:
@@ -145,11 +158,14 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     Returns:
         The state of the worker that delivered last, and how many batches were delivered since it was taken.
     """
-    if "_snapshot" in value:
-        workers = value["_snapshot"]["_worker_snapshots"].values()
-        states = [worker["dataset_state"] for worker in workers]
-        newest = max(states, key=lambda state: (state["samples"], state["sources"][0]["next"]))
-        return newest, int(value.get("_steps_since_snapshot", 0))
-    if "dataset_state" in value:
-        return value["dataset_state"], 0
+    try:
+        if "_snapshot" in value:
+            workers = value["_snapshot"]["_worker_snapshots"].values()
+            states = [worker["dataset_state"] for worker in workers]
+            newest = max(states, key=lambda state: (state["samples"], state["sources"][0]["next"]))
+            return newest, int(value.get("_steps_since_snapshot", 0))
+        if "dataset_state" in value:
+            return value["dataset_state"], 0
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise _no_state(error) from error
     return value, 0

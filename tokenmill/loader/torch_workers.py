@@ -90,20 +90,20 @@ class WorkerBoard:
         Raises:
             LoaderError: workers read before and did not come to the end, so that nobody knows how much was delivered.
         """
-        known = self._known
-        if self._reading or known[_BEGUN] not in (0, known[_EPOCH]):
-            raise LoaderError(
-                "DataLoader workers read before, and were not asked for all of the epoch: how much of what they made "
-                "was delivered is not known here",
-                fix="say where to go on: loader.load_state_dict(loader.state_dict(batch)), with the last batch",
-            )
-        if known[_RUN] != self._numbers[_RUN]:
+        self._check()
+        if self._known[_RUN] != self._numbers[_RUN]:
             raise LoaderError(
                 "a state was loaded while DataLoader workers were at work, which do not know of it",
                 fix="make the DataLoader anew, or without persistent_workers",
             )
         self._reading = True
         self._numbers[_BEGUN] = epoch + 1
+
+    def take_over(self, epoch: int, samples: int) -> None:
+        """Say that the main process reads from here on; raises as `use` does."""
+        if self.in_use:
+            self._check()
+            self.begin(epoch, samples)
 
     def end_epoch(self, epoch: int, samples: int) -> None:
         """Say where the next epoch begins; the worker that makes the last batch does."""
@@ -114,6 +114,15 @@ class WorkerBoard:
     def leave(self) -> None:
         """Say that this worker has no batches left."""
         self._reading = False
+
+    def _check(self) -> None:
+        """Refuse to go on from nobody knows where."""
+        if self._reading or self._known[_BEGUN] not in (0, self._known[_EPOCH]):
+            raise LoaderError(
+                "DataLoader workers read before, and were not asked for all of the epoch: how much of what they made "
+                "was delivered is not known here",
+                fix="say where to go on: loader.load_state_dict(loader.state_dict(batch)), with the last batch",
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         # Shared memory travels only to a process that is being started; a pickle elsewhere gets a board of its own.

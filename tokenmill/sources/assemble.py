@@ -41,7 +41,7 @@ class ItemAssembler:
     def batch(
         self,
         ordinals: Sequence[int] | npt.NDArray[np.int64],
-        ends: Sequence[int],
+        ends: Sequence[int] | npt.NDArray[np.int64],
         texts: list[Any],
         ids: list[Any] | None,
         metadata: dict[str, list[Any]],

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
@@ -24,6 +26,9 @@ from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
 from tokenmill.sources.line_scan import LineBlock, LongLine, scan_lines
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_OPENING, _CLOSING = b"{}"
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NOWHERE = np.empty(0, np.int64)
 
 #: All of JSON's types; unlike Any this keeps integers of any size exact.
 JsonValue = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -34,6 +39,7 @@ class RecordFields:
 
     Attributes:
         decode: Turns a line into a record; raises msgspec.DecodeError, UnicodeDecodeError or RecursionError.
+        decode_lines: Turns a run of lines into a list of records; raises the same.
         text: Takes the text out of a record; MISSING where it is absent.
         id: The same for the id; None where the source names no id.
         metadata: The same for each metadata column.
@@ -50,7 +56,9 @@ class RecordFields:
             rename={attribute: member for member, attribute in members.items()},
             gc=False,
         )
-        self.decode: Callable[[Any], Any] = msgspec.json.Decoder(record).decode
+        decoder = msgspec.json.Decoder(record)
+        self.decode: Callable[[Any], Any] = decoder.decode
+        self.decode_lines: Callable[[Any], list[Any]] = decoder.decode_lines
         self.text = _getter(fields.text, members)
         self.id = None if fields.id is None else _getter(fields.id, members)
         self.metadata = {name: _getter(name, members) for name in source.metadata}
@@ -97,8 +105,8 @@ class _Pending:
         self.records: list[Any] = []
         self.rejects: list[Reject] = []
         self._first = cursor.ordinal  # of what is pending
-        self._starts: list[int] = []
-        self._ends: list[int] = []
+        self._starts: list[npt.NDArray[np.int64]] = []  # of the records' lines, in the file
+        self._ends: list[npt.NDArray[np.int64]] = []
         self._bytes = 0
         self._task = task
         self._path = task.file.path
@@ -125,43 +133,74 @@ class _Pending:
         self.position = end + shift
 
     def _fill(self, data: bytes, begin: int, end: int, shift: int) -> int:
-        """Decode lines of `data[begin:end]` until the batch is full; return where the next one starts.
-
-        Everything that is done for each line is here, and nothing that need not be.
-        """
-        view = memoryview(data)
-        find, decode = data.find, self._fields.decode
-        add_record, add_start, add_end = self.records.append, self._starts.append, self._ends.append
+        """Decode lines of `data[begin:end]` until the batch is full; return where the next one starts."""
+        find = data.find
         limit = self._task.limits.max_item_bytes
         large = min(BATCH_BYTES, limit + 1)
-        first = begin
         full = min(end, begin + BATCH_BYTES - self._bytes)
         room = BATCH_ITEMS - len(self.records) - len(self.rejects)
-        while begin < full and room:
+        bounds = [begin]
+        while begin < full and len(bounds) <= room:  # nothing else is done for each line in Python
             stop = find(b"\n", begin, end)
             if stop < 0:
                 stop = end
             if stop - begin >= large:
+                if self.records or len(bounds) > 1:  # a large item is a batch of its own
+                    self._bytes = BATCH_BYTES
+                    break
                 if stop - begin > limit:
                     self.add_long_line(LongLine(begin + shift, stop + 1 + shift, data[begin : begin + 1000]))
-                    begin = stop + 1
-                    break
-                if self.records:  # a large item is a batch of its own
-                    self._bytes = BATCH_BYTES
-                    return begin
-            try:
-                add_record(decode(view[begin:stop]))
-                add_start(begin + shift)
-                add_end(stop + 1 + shift)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                if line := data[begin:stop].strip(b" \t\r"):
-                    self._reject(begin + shift, *explain(line, error))
-            begin = stop + 1
-            room -= 1
-        if begin > end and self._ends and self._ends[-1] == begin + shift:  # the last line has no line feed
-            self._ends[-1] -= 1
-        self._bytes += begin - first
+                    return stop + 1
+            begin = min(stop + 1, end)
+            bounds.append(begin)
+        if len(bounds) > 1:
+            self._decode(data, bounds, shift)
+        self._bytes += begin - bounds[0]
         return begin
+
+    def _decode(self, data: bytes, bounds: list[int], shift: int) -> None:
+        """Decode the lines that lie between each two bounds: all at once if each is an object, else one by one."""
+        places = np.array(bounds)
+        starts, ends = places[:-1], places[1:]
+        kept: slice | list[int] = slice(None)
+        records = self._decode_objects(data, starts, ends)
+        if records is not None:
+            self.records += records
+        else:
+            kept = self._decode_singly(data, bounds, shift)
+        self._starts.append(starts[kept] + shift)
+        self._ends.append(ends[kept] + shift)
+
+    def _decode_objects(
+        self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> list[Any] | None:
+        """Return the records of lines that are an object each; None where they are not, or where one is damaged.
+
+        The decoder takes white space for a separator, line feeds or not. But where each line begins with `{` and ends
+        with `}`, no object reaches into the next line: JSON has no `}` before a `{` without a comma in between, and no
+        line feed in a string. So each line holds at least one object, and as many objects as lines are one in each.
+        """
+        characters = np.frombuffer(data, np.uint8)
+        if (characters[starts] != _OPENING).any() or (characters[ends - 2] != _CLOSING).any():
+            return None
+        try:
+            records = self._fields.decode_lines(memoryview(data)[starts[0] : ends[-1]])
+        except _UNDECODABLE:
+            return None
+        return records if len(records) == len(starts) else None
+
+    def _decode_singly(self, data: bytes, bounds: list[int], shift: int) -> list[int]:
+        """Decode lines one by one; returns the numbers of those that gave a record."""
+        view = memoryview(data)
+        kept = []
+        for number, (start, stop) in enumerate(pairwise(bounds)):
+            try:
+                self.records.append(self._fields.decode(view[start:stop]))
+                kept.append(number)
+            except _UNDECODABLE as error:
+                if line := data[start:stop].strip(b" \t\r\n"):
+                    self._reject(start + shift, *explain(line, error))
+        return kept
 
     def add_long_line(self, line: LongLine) -> None:
         """Note a line that is too long."""
@@ -175,13 +214,14 @@ class _Pending:
 
     def flush(self) -> ItemBatch:
         """Return what is pending as a batch."""
-        records, fields, starts, following = self.records, self._fields, self._starts, self.ordinal
+        records, fields, following = self.records, self._fields, self.ordinal
+        starts, ends = (np.concatenate([_NOWHERE, *places]) for places in (self._starts, self._ends))
         ordinals = np.arange(self._first, following)
         if self.rejects:
             ordinals = np.delete(ordinals, [reject.ordinal - self._first for reject in self.rejects])
         batch = self._assembler.batch(
             ordinals,
-            self._ends,
+            ends,
             list(map(fields.text, records)),
             None if fields.id is None else list(map(fields.id, records)),
             {name: list(map(take, records)) for name, take in fields.metadata.items()},

@@ -168,6 +168,16 @@ class Cutter:
         parts.append(self._encode(text[start:]))
         return np.concatenate(parts)
 
+    def has_short_pre_tokens(self, text: str) -> bool:
+        """Tell whether a text has safe cuts at most `piece_characters` apart, so that no pre-token is longer."""
+        start = 0
+        while len(text) - start > self._piece:
+            cut = self._last_safe(text, start, start + self._piece)
+            if cut is None:
+                return False
+            start = cut
+        return True
+
     def _last_safe(self, text: str, start: int, stop: int) -> int | None:
         """Return the last safe cut in (start, stop), looking in ever wider windows, from the end."""
         window, upper = 256, stop

@@ -1,0 +1,160 @@
+"""What a loader's batches must be, worked out slowly from the table's rows: what the loader's tests compare with."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tokenmill
+from tokenmill.loader import Subset, TokenLoader, loading, torch_workers
+from tokenmill.loader.torch_workers import WorkerBoard
+
+Batch = dict[str, Any]
+#: Of one window: ids, documents, positions.
+Sample = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+PADDING = -1
+
+
+class Reference:
+    """A table's tokens, document by document.
+
+    Attributes:
+        documents: Row number → its ids, the separator included.
+        ring: (document, position) of every token in source order.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        table: str = "text",
+        stream: str = "ids",
+        separator: int | None = None,
+        subset: Subset | None = None,
+    ) -> None:
+        rows = enumerate(tokenmill.open(uri)[table])
+        kept = [(number, row) for number, row in rows if subset is None or subset.contains(row.key)]
+        end = [] if separator is None else [separator]
+        self.documents: dict[int, list[int]] = {number: row.streams[stream].tolist() + end for number, row in kept}
+        self.ring = [(number, place) for number, ids in self.documents.items() for place in range(len(ids))]
+
+    def check(self, batch: Batch, *, pad_id: int = 0) -> None:
+        """Compare every token of a batch with the row that it is said to be from, and `cu_seqlens` with both."""
+        ends = [0]
+        for ids, documents, positions in samples_of(batch):
+            begin = ends[-1]
+            for place, (token, document, position) in enumerate(zip(ids, documents, positions, strict=True)):
+                if document == PADDING:
+                    assert (token, position) == (pad_id, 0)
+                    continues = place > 0 and documents[place - 1] == PADDING
+                else:
+                    assert token == self.documents[document][position]
+                    continues = place > 0 and (documents[place - 1], positions[place - 1]) == (document, position - 1)
+                if place > 0 and not continues:
+                    ends.append(begin + place)
+            ends.append(begin + len(ids))
+        assert batch["cu_seqlens"].tolist() == ends
+        assert [str(batch[name].dtype) for name in ("ids", "document_ids", "positions")] == ["int64"] * 3
+        assert batch["cu_seqlens"].dtype == np.int32
+
+    def missing(self, batches: Iterable[Batch]) -> Counter[tuple[int, int]]:
+        """Return which tokens no batch has; fails where one is there twice."""
+        found = tokens_of(batches)
+        assert not found - Counter(self.ring), "a token is there twice"
+        return Counter(self.ring) - found
+
+
+def samples_of(*batches: Batch) -> list[Sample]:
+    """Return the windows of batches, in order."""
+    names = ("ids", "document_ids", "positions")
+    return [
+        (tuple(ids), tuple(documents), tuple(positions))
+        for batch in batches
+        for ids, documents, positions in zip(*(np.asarray(batch[name]).tolist() for name in names), strict=True)
+    ]
+
+
+def tokens_of(batches: Iterable[Batch]) -> Counter[tuple[int, int]]:
+    """Return how many times each (document, position) is there, padding left out."""
+    return Counter(
+        (document, position)
+        for _, documents, positions in samples_of(*batches)
+        for document, position in zip(documents, positions, strict=True)
+        if document != PADDING
+    )
+
+
+def without_padding(samples: Iterable[Sample]) -> list[Sample]:
+    """Leave out windows of padding only, which is what fills the last batch up."""
+    return [sample for sample in samples if set(sample[1]) != {PADDING}]
+
+
+@contextmanager
+def as_worker(number: int, workers: int) -> Iterator[None]:
+    """Let loaders believe that they are in a worker of torch's DataLoader."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "current_worker", lambda: (number, workers))
+        for module in (loading, torch_workers):
+            patch.setattr(module, "in_worker", lambda: True)
+        yield
+
+
+def forked(loader: TokenLoader) -> TokenLoader:
+    """Copy a loader as a fork into a DataLoader worker does: the memory that it shares stays shared."""
+    board = WorkerBoard.__new__(WorkerBoard)
+    vars(board).update(vars(loader._board))
+    board.note()
+    made = copy.copy(loader)
+    made._board = board
+    return made
+
+
+def through_workers(loader: TokenLoader, workers: int, count: int | None = None) -> list[Batch]:
+    """Read what is left of an epoch as DataLoader workers do, each with a copy, and in turn deliver their batches.
+
+    Every worker but the last is as far ahead as can be: it has finished before the next one begins.
+
+    Args:
+        loader: The loader, which is left as it is.
+        workers: How many; 0: none, the loader itself is read.
+        count: Stop after so many batches.
+    """
+    if not workers:
+        found = []
+        for batch in loader:
+            found.append(batch)
+            if len(found) == count:
+                break
+        return found
+    copies = [forked(loader) for _ in range(workers)]
+    made: list[list[Batch]] = []
+    for number, one in enumerate(copies):
+        with as_worker(number, workers):
+            # of batches number, number + workers, … below `count`
+            mine = None if count is None else len(range(number, count, workers))
+            made.append(take(one, mine))
+    total = sum(map(len, made))
+    return [made[number % workers][number // workers] for number in range(total)]
+
+
+def take(loader: Iterable[Batch], count: int | None) -> list[Batch]:
+    """Return the first batches, or all, leaving the iteration where it is."""
+    if count == 0:
+        return []
+    found = []
+    for batch in loader:
+        found.append(batch)
+        if len(found) == count:
+            break
+    return found
+
+
+def on_ranks(ranks: Sequence[Sequence[Batch]]) -> list[Sample]:
+    """Lay the ranks' batches side by side: the windows of all ranks in global order."""
+    return [sample for parts in zip(*ranks, strict=True) for sample in samples_of(*parts)]

@@ -1,0 +1,259 @@
+import pickle
+import threading
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tokenmill
+from tests.datasets import build_dataset, job_of, write_jsonl
+from tests.loader.corpora import IDS, SEPARATOR, write_corpus
+from tests.loader.reference import Reference
+from tokenmill.errors import DatasetError, LoaderError
+from tokenmill.loader import Subset, TokenCorpus
+from tokenmill.loader import corpus as corpus_module
+from tokenmill.streams import StreamSpec
+
+SHARDS = [[], [0, 5, 1], [30, 0, 0], [], [0], [7, 2, 0, 1]]
+#: Half of the keys `doc-<number>` or so.
+HALF = Subset("train", 0.5, 1)
+WAYS = [(None, None), (SEPARATOR, None), (None, HALF), (SEPARATOR, HALF)]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
+
+
+@pytest.fixture(scope="module")
+def two_tables(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset of two tables in several shards, tokenized by the real functions."""
+    root = tmp_path_factory.mktemp("dataset")
+    records = [{"id": f"d{number}", "text": "á text " * (number % 9)} for number in range(60)]
+    write_jsonl(root / "in/a.jsonl", records)
+    tables = [{"name": name, "tokenizer": {"id": "bytes", "eos": name == "framed"}} for name in ("text", "framed")]
+    build_dataset(job_of(str(root / "out"), root / "in", tables=tables, splitting={"part_bytes": 1024}))
+    return str(root / "out")
+
+
+def read_all(corpus: TokenCorpus, begin: int, count: int) -> list[int]:
+    """Read tokens of the ring through runs."""
+    out = np.full(count, -1, np.int64)
+    at = 0
+    for shard, start, stop in corpus.runs(begin, count):
+        corpus.read(shard, start, stop, out[at : at + stop - start])
+        at += stop - start
+    assert at == count
+    return out.tolist()
+
+
+def places_of(corpus: TokenCorpus, begin: int, count: int) -> list[tuple[int, int]]:
+    """Return (document, position) of tokens of the ring."""
+    return [
+        (document, first + number)
+        for shard, start, stop in corpus.runs(begin, count)
+        for document, first, length in zip(*corpus.pieces([shard], [start], stop - start), strict=True)
+        for number in range(length)
+    ]
+
+
+@pytest.mark.parametrize(("separator", "subset"), WAYS)
+def test_places_are_the_rows_tokens_end_to_end(uri: str, separator: int | None, subset: Subset | None) -> None:
+    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+    reference = Reference(uri, separator=separator, subset=subset)
+    ids = [token for document in reference.documents.values() for token in document]
+    assert corpus.tokens == len(ids) == corpus.ends[-1] == corpus.lengths.sum()
+    assert corpus.lengths.tolist() == [corpus.rows(shard).starts[-1] for shard in range(len(SHARDS))]
+    assert corpus.plain == (separator is None and subset is None)
+    for begin in range(-3, len(ids) + 3):
+        for count in (1, 2, 6, len(ids), 2 * len(ids) + 1):
+            around = [(begin + number) % len(ids) for number in range(count)]
+            assert read_all(corpus, begin, count) == [ids[place] for place in around]
+            assert places_of(corpus, begin, count) == [reference.ring[place] for place in around]
+
+
+@pytest.mark.parametrize(("separator", "subset"), WAYS)
+def test_the_values_of_places_are_announced(uri: str, separator: int | None, subset: Subset | None) -> None:
+    # What is announced to be read covers what is read; before rows are known it is a guess of the right size.
+    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+    for known in (False, True):
+        for shard, length in enumerate(corpus.lengths.tolist()):
+            values = sum(SHARDS[shard])
+            if known:
+                corpus.rows(shard)
+            for start in range(length):
+                for stop in range(start + 1, length + 1):
+                    first, last = corpus.values_between(shard, start, stop)
+                    assert 0 <= first <= values
+                    assert last <= values
+                    if known:
+                        read = watch_reads(corpus, shard, start, stop)
+                        assert all(first <= one < last for one in read)
+
+
+def watch_reads(corpus: TokenCorpus, shard: int, start: int, stop: int) -> set[int]:
+    """Return which values a read of places takes."""
+    taken: set[int] = set()
+    real = corpus.values.read
+
+    def read(shard: int, start: int, stop: int) -> Any:
+        taken.update(range(start, stop))
+        return real(shard, start, stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus.values, "read", read)
+        corpus.read(shard, start, stop, np.empty(stop - start, np.int64))
+    return taken
+
+
+@pytest.mark.parametrize(("separator", "subset"), WAYS)
+def test_pieces_of_several_runs_at_once(uri: str, separator: int | None, subset: Subset | None) -> None:
+    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+    runs = [
+        (shard, start)
+        for shard, length in enumerate(corpus.lengths.tolist())
+        for start in range(length - 2)
+        if (shard + start) % 3
+    ]
+    documents, begins, lengths = corpus.pieces([shard for shard, _ in runs], [start for _, start in runs], 3)
+    together = list(zip(documents.tolist(), begins.tolist(), lengths.tolist(), strict=True))
+    singly = [
+        piece
+        for shard, start in runs
+        for piece in zip(*(column.tolist() for column in corpus.pieces([shard], [start], 3)), strict=True)
+    ]
+    assert [piece for piece in together if piece[2]] == [piece for piece in singly if piece[2]]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(WAYS), st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 12))
+def test_rows_of_few_shards_are_remembered(
+    tmp_path_factory: pytest.TempPathFactory, way: tuple[int | None, Subset | None], asked: list[int], most: int
+) -> None:
+    uri = write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
+    corpus = TokenCorpus(uri, separator=way[0], subset=way[1])
+    fresh = TokenCorpus(uri, separator=way[0], subset=way[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus_module, "_REMEMBERED_ROWS", most)
+        for shard in asked:
+            found, expected = corpus.rows(shard), next(iter(fresh.every_rows([shard])))
+            assert found.starts.tolist() == expected.starts.tolist()
+            assert found.values.tolist() == expected.values.tolist()
+            assert corpus._remembered == sum(len(rows.values) for rows in corpus._rows.values())
+            assert shard in corpus._rows
+            assert corpus._remembered <= most or len(corpus._rows) == 1
+
+
+@pytest.mark.parametrize(("separator", "subset"), WAYS)
+def test_rows_of_shards(uri: str, separator: int | None, subset: Subset | None) -> None:
+    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+    reference = Reference(uri, separator=separator, subset=subset)
+    numbers: list[int] = []
+    for rows in corpus.every_rows(range(len(SHARDS))):
+        count = len(rows.values)
+        assert rows.documents(0, count).tolist() == [rows.number(document) for document in range(count)]
+        numbers += rows.documents(0, count).tolist()
+        assert [len(reference.documents[number]) for number in rows.documents(0, count).tolist()] == [
+            stop - start for start, stop in pairwise(rows.starts.tolist())
+        ]
+    assert numbers == list(reference.documents)
+    assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+def test_tables_and_streams(two_tables: str) -> None:
+    with pytest.raises(LoaderError, match=r"has 2 tables \(text, framed\)") as caught:
+        TokenCorpus(two_tables)
+    assert "table=…" in str(caught.value)
+    with pytest.raises(DatasetError, match="no table 'nope'"):
+        TokenCorpus(two_tables, "nope")
+    for name in ("text", "framed"):
+        corpus = TokenCorpus(two_tables, name)
+        rows = [row.streams["ids"] for row in tokenmill.open(two_tables)[name]]
+        assert len(corpus.shards) > 3
+        assert read_all(corpus, 0, corpus.tokens) == np.concatenate(rows).tolist()
+        assert corpus.fingerprint == tokenmill.open(two_tables)[name].fingerprint
+
+
+def test_what_a_corpus_says_of_itself(uri: str) -> None:
+    corpus = TokenCorpus(uri)
+    assert repr(corpus) == f"<46 tokens: 'ids' of table 'text' of {uri}>"
+    assert (corpus.uri, corpus.generation, corpus.stream, corpus.local) == (uri, 1, "ids", True)
+
+
+def test_generations(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [{"id": "a", "text": "one"}])
+    job = job_of(str(tmp_path / "out"), tmp_path / "in")
+    build_dataset(job)
+    corpus = TokenCorpus(job.output)
+    write_jsonl(tmp_path / "in/b.jsonl", [{"id": "b", "text": "fourth"}])
+    build_dataset(job)
+    newest, first = TokenCorpus(job.output), TokenCorpus(job.output, generation=1)
+    assert (corpus.generation, newest.generation, first.generation) == (1, 2, 1)
+    assert (corpus.tokens, newest.tokens, first.tokens) == (3, 9, 3)
+    # Another process opens what was opened here.
+    assert pickle.loads(pickle.dumps(corpus)).generation == 1
+    assert corpus.fingerprint == first.fingerprint != newest.fingerprint
+
+
+@pytest.mark.parametrize(("separator", "subset"), WAYS)
+def test_pickles(uri: str, separator: int | None, subset: Subset | None) -> None:
+    corpus = TokenCorpus(uri, separator=separator, subset=subset, check=False, mapped_shards=3)
+    again = pickle.loads(pickle.dumps(corpus))
+    assert read_all(again, 1, corpus.tokens) == read_all(corpus, 1, corpus.tokens)
+    assert again.__reduce__()[1] == corpus.__reduce__()[1]
+
+
+def test_closing_lets_go_and_reading_opens_again(uri: str) -> None:
+    corpus = TokenCorpus(uri, separator=SEPARATOR)
+    before = read_all(corpus, 0, corpus.tokens)
+    corpus.close()
+    corpus.close()
+    assert read_all(corpus, 0, corpus.tokens) == before
+
+
+def test_the_tokenizer_asked_for(uri: str) -> None:
+    fingerprint = tokenmill.open(uri)["text"].tokenizer.fingerprint
+    for enough in (fingerprint, fingerprint[:8], fingerprint[:20]):
+        assert TokenCorpus(uri, tokenizer=enough).tokens == 46
+    for other in ("0" * 64, fingerprint[:7], "", fingerprint + "0", fingerprint[:8].upper() + "x"):
+        with pytest.raises(LoaderError, match=f"made by the tokenizer {fingerprint}, and {other} was asked for"):
+            TokenCorpus(uri, tokenizer=other)
+
+
+@pytest.mark.parametrize("separator", [-1, 1_000_000, 1 << 63])
+def test_a_separator_that_is_no_id_is_refused(uri: str, separator: int) -> None:
+    with pytest.raises(LoaderError, match=f"the separator {separator} is not an id of stream 'ids', .* has 1000000"):
+        TokenCorpus(uri, separator=separator)
+
+
+STREAMS = {
+    "codes": StreamSpec("uint16", ("frame", "codebook"), (None, 3), 1024),
+    "latents": StreamSpec("float32"),
+    "ends": StreamSpec("int64", ends_of="ids"),
+    "wide": StreamSpec("uint64"),
+    "ids": IDS,
+}
+
+
+def test_streams_in_one_dimension_of_whole_numbers_are_read(tmp_path: Path) -> None:
+    uri = write_corpus(tmp_path, [lengths for lengths in SHARDS if lengths], streams=STREAMS)
+    for name in ("ends", "wide", "ids"):
+        corpus = TokenCorpus(uri, stream=name, separator=5)
+        reference = Reference(uri, stream=name, separator=5)
+        assert read_all(corpus, 0, corpus.tokens) == [token for ids in reference.documents.values() for token in ids]
+    message = r"stream 'codes' of table 'text' holds uint16 with dimensions \(frame, codebook\)"
+    with pytest.raises(LoaderError, match=message):
+        TokenCorpus(uri)
+    with pytest.raises(LoaderError, match=r"stream 'latents' of table 'text' holds float32 .* whole numbers"):
+        TokenCorpus(uri, stream="latents")
+    with pytest.raises(LoaderError, match="has no stream 'words'; it has codes, latents, ends, wide, ids"):
+        TokenCorpus(uri, stream="words")
+
+
+def test_a_table_of_no_shards(tmp_path: Path) -> None:
+    corpus = TokenCorpus(write_corpus(tmp_path, []))
+    assert (corpus.tokens, corpus.lengths.tolist()) == (0, [])

@@ -176,12 +176,17 @@ class TokenCorpus:
             rows = self.rows(shard)
             first, last = rows_between(rows.starts, start, start + count)
             begins.append(rows.starts[first:last])
-            numbers.append(rows.documents(first, last))
             counts.append(last - first)
+            numbers.append(rows.first + first if rows.rows is None else rows.documents(first, last))
         # Where documents begin, as seen from the run; those that begin before it are continued.
         seen = np.concatenate(begins) - np.repeat(starts, counts)
         flat = np.maximum(seen, 0) + np.repeat(np.arange(len(counts)) * count, counts)
-        return np.concatenate(numbers), np.maximum(-seen, 0), np.diff(flat, append=len(counts) * count)
+        if self.subset is None:  # rows follow on one another
+            ends = np.cumsum(counts)
+            documents = np.arange(len(seen)) + np.repeat(np.array(numbers) - ends + counts, counts)
+        else:
+            documents = np.concatenate(numbers)
+        return documents, np.maximum(-seen, 0), np.diff(flat, append=len(counts) * count)
 
     def runs(self, begin: int, count: int) -> Iterator[tuple[int, int, int]]:
         """Yield the runs of places (shard, start, stop) of `count` tokens from token `begin` of the ring on."""

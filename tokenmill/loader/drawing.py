@@ -20,8 +20,8 @@ from tokenmill.loader.packed import SamplePlan
 from tokenmill.loader.sequence import Point
 from tokenmill.loader.sources import OpenSource
 
-#: Tokens that are copied at a time where batches are smaller: more ids than these do not stay in a core's cache.
-_COPIED_TOKENS = 1 << 16
+#: Tokens that are copied at a time where batches are smaller, 1 MB of ids.
+_COPIED_TOKENS = 1 << 17
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from dataclasses import replace
 from typing import Any, Self
 
 from tokenmill.errors import LoaderError
-from tokenmill.loader.batches import FIELDS
+from tokenmill.loader.batches import FIELDS, keep_freed_memory
 from tokenmill.loader.block_cache import BlockCache
 from tokenmill.loader.drawing import Draw, Share
 from tokenmill.loader.feeds import Place
 from tokenmill.loader.mixing import Mixture
 from tokenmill.loader.sequence import GlobalSequence, Point
 from tokenmill.loader.sources import OpenSource, Packing, Reading, Shuffle, Source, Tail, open_sources
-from tokenmill.loader.state import LoaderState, SourceState, WorkerState, check_same, shortened, unwrap
+from tokenmill.loader.state import LoaderState, WorkerState, check_same, unwrap
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.torch_workers import WorkerBoard, current_worker, in_worker, register_iterable
 
@@ -180,6 +180,7 @@ class TokenLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker, workers = current_worker()
         share = replace(self._share, worker=worker, workers=workers)
+        keep_freed_memory()
         self._here()
         first, self._first_batch = self._first_batch, 0
         if not first:
@@ -238,9 +239,7 @@ class TokenLoader:
         return LoaderState(
             samples=point.samples,
             order=self._reading.order(),
-            sources=tuple(
-                SourceState(source.name, shortened(source.corpus.fingerprint), place) for source, place in sources
-            ),
+            sources=tuple(source.state(place) for source, place in sources),
             worker=worker,
         ).to_json()
 
@@ -370,9 +369,7 @@ class TokenLoader:
             )
 
     def _fresh_state(self) -> dict[str, Any]:
-        sources = tuple(
-            SourceState(source.name, shortened(source.corpus.fingerprint), Place()) for source in self._sources
-        )
+        sources = tuple(source.state(Place()) for source in self._sources)
         return LoaderState(0, self._reading.order(), sources).to_json()
 
     def _check_batch(self) -> None:

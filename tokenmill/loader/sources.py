@@ -10,10 +10,11 @@ from tokenmill.errors import LoaderError
 from tokenmill.loader.block_cache import BlockCache
 from tokenmill.loader.corpus import TokenCorpus
 from tokenmill.loader.documents import DocumentOrder, PackedDocuments
-from tokenmill.loader.feeds import Feed
+from tokenmill.loader.feeds import Feed, Place
 from tokenmill.loader.orders import BlockOrder, GlobalOrder, NaturalOrder, Order
 from tokenmill.loader.packed import PackedSamples
 from tokenmill.loader.remote_values import LEAST_MEMORY_BYTES, MEMORY_BYTES
+from tokenmill.loader.state import SourceState, shortened
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.values import MAPPED_SHARDS
 from tokenmill.loader.windows import PackedWindows
@@ -118,6 +119,11 @@ class OpenSource:
     def id_offset(self) -> int:
         """Number added to every id."""
         return self.asked.id_offset or 0
+
+    def state(self, place: Place) -> SourceState:
+        """Return what a state says of the source where it stands at a place."""
+        corpus = self.corpus
+        return SourceState(self.name, shortened(corpus.fingerprint), corpus.stream, corpus.generation, place)
 
     def pinned(self) -> Source:
         """Return the source as it was opened, for another process to open the same."""

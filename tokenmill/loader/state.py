@@ -23,11 +23,15 @@ class SourceState:
     Attributes:
         name: Of the source.
         fingerprint: Of its table, the first 16 digits.
+        stream: Name of the stream that is read.
+        generation: Of the dataset, in which the table is found again.
         place: What comes next of it.
     """
 
     name: str
     fingerprint: str
+    stream: str
+    generation: int
     place: Place
 
 
@@ -75,6 +79,8 @@ class LoaderState:
                 {
                     "name": source.name,
                     "data": source.fingerprint,
+                    "stream": source.stream,
+                    "generation": source.generation,
                     "next": [source.place.epoch, source.place.group, source.place.sample],
                 }
                 for source in self.sources
@@ -97,7 +103,14 @@ class LoaderState:
                 samples=_natural(value["samples"]),
                 order=dict(value["order"]),
                 sources=tuple(
-                    SourceState(source["name"], source["data"], _place(*source["next"])) for source in value["sources"]
+                    SourceState(
+                        source["name"],
+                        source["data"],
+                        source["stream"],
+                        _natural(source["generation"]),
+                        _place(*source["next"]),
+                    )
+                    for source in value["sources"]
                 ),
                 worker=WorkerState(*map(_natural, value["worker"])) if "worker" in value else None,
             )
@@ -148,7 +161,12 @@ def check_same(saved: LoaderState, here: LoaderState) -> None:
             raise LoaderError(
                 f"source {ours.name!r} holds other data than the state was saved with: fingerprint "
                 f"{ours.fingerprint} here, {theirs.fingerprint} in the state",
-                fix="open the generation that the run began with (generation=…), or start a new run",
+                fix=f"open the generation that the run began with (generation={theirs.generation}), or start a new run",
+            )
+        if theirs.stream != ours.stream:
+            raise LoaderError(
+                f"source {ours.name!r}: the state was saved with stream {theirs.stream!r}, this loader has "
+                f"{ours.stream!r}"
             )
 
 

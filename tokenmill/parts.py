@@ -299,7 +299,7 @@ class _PartBuilder:
             self._metadata,
             {name: stream.jagged() for name, stream in self._streams.items()},
         )
-        # Once for the part: a batch at a time costs more, and drives the encoder's tables out of the caches.
+        # Once for the part: a batch at a time costs more.
         self._statistics.add_rows(_concatenate(self._sizes, np.int64), rows.streams)
         shards: tuple[ShardReference, ...] = ()
         extra = {}

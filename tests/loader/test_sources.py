@@ -89,6 +89,9 @@ def test_every_two_of_many_sources_are_compared(uris: dict[str, str]) -> None:
     with pytest.raises(LoaderError, match=r"'small/text' .* and 'c/text' .* overlap"):
         open_sources([*sources, Source(uris["c"], id_offset=1_000_299)], reading())
     assert len(open_sources([*sources, Source(uris["c"], id_offset=1_000_300)], reading())) == 4
+    sources[2] = Source(uris["small"], id_offset=5_000_000)
+    with pytest.raises(LoaderError, match=r"'b/text' .* and 'c/text' .* overlap"):
+        open_sources([*sources, Source(uris["c"], id_offset=999_999)], reading())
 
 
 @pytest.mark.parametrize("packing", ["windows", "documents"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -19,6 +20,8 @@ from tests.loader.reference import (
     Batch,
     Reference,
     Sample,
+    as_worker,
+    forked,
     on_ranks,
     samples_of,
     through_workers,
@@ -119,7 +122,7 @@ def cut(sequence: list[Sample], spread: Spread, *, pads: bool) -> list[Sample]:
     return sequence if pads else sequence[: len(sequence) // size * size]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(cases())
 def test_an_epoch_has_every_token_once_and_says_where_it_is_from(corpora: Corpora, case: Case) -> None:
     reference = case.reference(corpora)
@@ -135,7 +138,7 @@ def test_an_epoch_has_every_token_once_and_says_where_it_is_from(corpora: Corpor
         assert [batch["samples"] - batches[0]["samples"] for batch in batches] == list(range(len(batches)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(cases())
 def test_windows_are_runs_of_the_ring_and_packed_documents_are_whole(corpora: Corpora, case: Case) -> None:
     reference, window = case.reference(corpora), case.options["window"]
@@ -153,7 +156,7 @@ def test_windows_are_runs_of_the_ring_and_packed_documents_are_whole(corpora: Co
             assert found == list(range(first, min(first + window, length)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(cases(), spreads)
 def test_the_sequence_does_not_depend_on_ranks_workers_or_batch_size(
     corpora: Corpora, case: Case, spread: Spread
@@ -175,7 +178,7 @@ def test_the_sequence_does_not_depend_on_ranks_workers_or_batch_size(
     assert left_out <= most
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(cases(), spreads, spreads, st.data())
 def test_a_run_goes_on_anywhere_on_any_ranks_workers_and_batch_size(
     corpora: Corpora, case: Case, before: Spread, after: Spread, data: st.DataObject
@@ -203,7 +206,7 @@ def test_a_run_goes_on_anywhere_on_any_ranks_workers_and_batch_size(
     assert without_padding(on_ranks(read(loaders, after))) == expected
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(cases(), st.lists(st.integers(0, 4), max_size=6), spreads)
 def test_breaking_off_and_going_on_loses_and_repeats_nothing(
     corpora: Corpora, case: Case, counts: list[int], spread: Spread
@@ -226,3 +229,82 @@ def test_breaking_off_and_going_on_loses_and_repeats_nothing(
     while len(expected) < len(found):
         expected += cut(next(sequences), spread, pads=case.pads)
     assert found == expected[: len(found)]
+
+
+class Stateful:
+    """A StatefulDataLoader without its processes: workers make batches ahead, each with the state that it then has."""
+
+    def __init__(self, loader: TokenLoader, workers: int, saved: tuple[int, list[Any]] | None = None) -> None:
+        self._workers = [forked(loader) for _ in range(workers)]
+        self._turn, states = (0, [None] * workers) if saved is None else saved
+        self._states: list[Any] = []
+        for number, (worker, state) in enumerate(zip(self._workers, states, strict=True)):
+            with as_worker(number, workers):
+                if state is not None:
+                    worker.load_state_dict(json.loads(json.dumps(state)))
+                self._states.append(worker.state_dict())
+        self._iterators = [iter(worker) for worker in self._workers]
+        self._made: list[deque[tuple[Batch, Any]]] = [deque() for _ in self._workers]
+        self._ended = [False] * workers
+
+    def make(self, number: int) -> None:
+        """Let a worker make its next batch."""
+        with as_worker(number, len(self._workers)):
+            batch = next(self._iterators[number], None)
+            if batch is None:
+                self._ended[number] = True
+            else:
+                self._made[number].append((batch, self._workers[number].state_dict()))
+
+    def deliver(self) -> Batch | None:
+        """Return the next batch; None at the end of the epoch."""
+        for _ in self._workers:
+            number = self._turn
+            self._turn = (number + 1) % len(self._workers)
+            if not self._made[number] and not self._ended[number]:
+                self.make(number)
+            if self._made[number]:
+                batch, self._states[number] = self._made[number].popleft()
+                return batch
+        return None
+
+    def state(self) -> tuple[int, list[Any]]:
+        return self._turn, list(self._states)
+
+
+@settings(max_examples=20)
+@given(
+    st.sampled_from(["windows", "documents"]),
+    st.sampled_from(["drop", "pad"]),
+    st.integers(1, 13),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 9), st.lists(st.integers(0, 3), max_size=6)), min_size=1, max_size=5),
+)
+def test_states_of_workers_follow_on_one_another(
+    corpora: Corpora, packing: Any, tail: Any, size: int, workers: int, legs: list[tuple[int, list[int]]]
+) -> None:
+    uri = corpora(((5, 0, 20, 1), (33, 2), (7, 7, 7, 3)))
+
+    def make() -> TokenLoader:
+        return TokenLoader(uri, window=4, global_batch_size=size, packing=packing, tail=tail)
+
+    found: list[Batch] = []
+    loader = make()
+    stateful = Stateful(loader, workers)
+    for count, ahead in legs:
+        for number in ahead:
+            stateful.make(number % workers)
+        while count:
+            batch = stateful.deliver()
+            if batch is None:
+                # Its workers have ended: the next epoch has new ones, copies of the same loader.
+                stateful = Stateful(loader, workers)
+                continue
+            found.append(batch)
+            count -= 1
+        loader = make()
+        stateful = Stateful(loader, workers, stateful.state())
+    plain = make()
+    expected = [batch for _ in range(len(found) // len(plain) + 1) for batch in plain][: len(found)]
+    assert samples_of(*found) == samples_of(*expected)
+    assert [batch["samples"] for batch in found] == [batch["samples"] for batch in expected]

@@ -150,6 +150,7 @@ def test_rows_of_few_shards_are_remembered(
 
 @pytest.mark.parametrize(("separator", "subset"), WAYS)
 def test_rows_of_shards(uri: str, separator: int | None, subset: Subset | None) -> None:
+    before = set(threading.enumerate())
     corpus = TokenCorpus(uri, separator=separator, subset=subset)
     reference = Reference(uri, separator=separator, subset=subset)
     numbers: list[int] = []
@@ -161,7 +162,7 @@ def test_rows_of_shards(uri: str, separator: int | None, subset: Subset | None) 
             stop - start for start, stop in pairwise(rows.starts.tolist())
         ]
     assert numbers == list(reference.documents)
-    assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    assert set(threading.enumerate()) <= before
 
 
 def test_tables_and_streams(two_tables: str) -> None:

@@ -40,7 +40,7 @@ def numbers_of(packed: PackedDocuments, block: int) -> list[int]:
     return [int(number) for number in number_of(block, np.arange(packed.bins(block)))]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.sampled_from(OPTIONS), st.integers(1, 50), st.integers(0, 3), st.none() | st.sampled_from([1, 9, 30, 1000]))
 def test_every_document_is_packed_once_and_whole_where_it_fits(
     uri: str, options: dict[str, Any], window: int, shift: int, block_tokens: int | None
@@ -94,7 +94,7 @@ def test_epochs_pack_other_documents_together_in_as_many_windows(uri: str) -> No
     assert found == [together(shift) for shift in range(5)], "packed again, a block is the same"
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 20), max_size=4), max_size=8), st.integers(1, 60), st.booleans())
 def test_blocks_are_runs_of_shards(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[int]], enough: int, by_tokens: bool

@@ -158,7 +158,7 @@ def test_every_source_has_its_own_epochs(uris: list[str]) -> None:
     assert (loader.samples, loader.tokens) == (300, 1200)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenmill.loader.orders import BlockOrder, GlobalOrder, NaturalOrder, Order
@@ -48,6 +48,7 @@ def test_the_global_order_permutes_all_samples_in_every_epoch_anew(count: int) -
     assert epochs[2] == KeyedPermutation(count, "key/2")(np.arange(count)).tolist()
 
 
+@settings(max_examples=50)
 @given(block_orders, st.integers(0, 9))
 def test_blocks_are_read_one_after_another(order: BlockOrder, epoch: int) -> None:
     groups = groups_of(order, epoch)
@@ -63,6 +64,7 @@ def test_blocks_are_read_one_after_another(order: BlockOrder, epoch: int) -> Non
     assert order.in_blocks
 
 
+@settings(max_examples=50)
 @given(block_orders, st.integers(0, 5), st.data())
 def test_places_can_be_asked_for_singly(order: BlockOrder, epoch: int, data: st.DataObject) -> None:
     group = data.draw(st.integers(0, order.groups(epoch) - 1))

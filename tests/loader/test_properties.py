@@ -156,7 +156,7 @@ def test_windows_are_runs_of_the_ring_and_packed_documents_are_whole(corpora: Co
             assert found == list(range(first, min(first + window, length)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(cases(), spreads)
 def test_the_sequence_does_not_depend_on_ranks_workers_or_batch_size(
     corpora: Corpora, case: Case, spread: Spread

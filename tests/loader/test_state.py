@@ -205,10 +205,10 @@ def test_a_state_is_small(tmp_path: Path, count: int) -> None:
     uri = write_corpus(tmp_path / "a-corpus", [[30, 9]])
     sources = [Source(uri, name=f"source number {number}", weight=number) for number in range(1, count + 1)]
     loader = TokenLoader(
-        sources, window=4, global_batch_size=512, seed=123456789, separator=SEPARATOR, shuffle="blocks",
+        sources, window=4, global_batch_size=16, seed=123456789, separator=SEPARATOR, shuffle="blocks",
         packing="documents", subset=Subset("train", 0.0123456789, 987654321),
     )  # fmt: skip
-    take(loader, 10)
+    take(loader, 1)
     state = loader.state_dict()
     # As large as numbers get: a quadrillion tokens.
     for source in state["sources"]:

@@ -35,6 +35,15 @@ def s3_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
 
 
+@pytest.fixture
+def own_server(s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An S3 server that this test may kill, with endpoint and credentials in the environment."""
+    with S3Server(tmp_path / "own") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
 @pytest.fixture(params=["local", "s3"])
 def any_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An unused root: a local directory that does not exist yet, and an `s3://` prefix."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.loader.reference import Batch
-from tokenmill.loader.batches import FIELDS, BatchBuilder
+from tokenmill.loader.batches import FIELDS, BatchBuilder, Pieces
 
 #: Of one row: (document, place of the first token in it, tokens) in turn, and how many tokens are padding.
 Row = tuple[list[tuple[int, int, int]], int]
@@ -36,7 +36,7 @@ def build(samples: int, window: int, made: Sequence[Row], fields: Sequence[str] 
         builder.ids[row, : window - left] = 100 * row + np.arange(window - left)
         if builder.wants_pieces:
             for document, begin, length in pieces:
-                builder.add_pieces(row, (np.array([document]), np.array([begin]), np.array([length])))
+                builder.add_pieces(Pieces(*(np.array([number]) for number in (row, document, begin, length))))
         builder.pad(row, window - left, 7)
     return builder.finish()
 
@@ -83,11 +83,12 @@ def test_ids_alone_need_no_pieces() -> None:
     assert [batch["ids"].tolist() for batch in builder.finish()] == [[[5, 5, 5]], [[6, 9, 9]]]
 
 
-def test_pieces_of_rows_one_after_another_may_be_said_together() -> None:
+def test_pieces_of_several_rows_may_be_said_together() -> None:
     builder = BatchBuilder(2, 2, 3, FIELDS)
     builder.ids[:] = 0
-    builder.add_pieces(1, (np.array([4, 5, 6]), np.array([1, 0, 2]), np.array([3, 1, 5])))
-    builder.add_pieces(0, (np.array([3]), np.array([0]), np.array([3])))
+    columns = [1, 2, 2, 3], [4, 5, 6, 6], [1, 0, 2, 4], [3, 1, 2, 3]
+    builder.add_pieces(Pieces(*map(np.array, columns)))
+    builder.add_pieces(Pieces(*map(np.array, ([0], [3], [0], [3]))))
     first, second = builder.finish()
     assert first["document_ids"].tolist() == [[3, 3, 3], [4, 4, 4]]
     assert second["document_ids"].tolist() == [[5, 6, 6], [6, 6, 6]]
@@ -99,7 +100,7 @@ def test_nothing_is_padded_where_a_row_is_full(fields: tuple[str, ...]) -> None:
     builder = BatchBuilder(1, 1, 2, fields)
     builder.ids[:] = 3
     if builder.wants_pieces:
-        builder.add_pieces(0, (np.array([1]), np.array([5]), np.array([2])))
+        builder.add_pieces(Pieces(*map(np.array, ([0], [1], [5], [2]))))
     builder.pad(0, 2, 7)
     (batch,) = builder.finish()
     assert batch["ids"].tolist() == [[3, 3]]

@@ -56,7 +56,9 @@ def places_of(corpus: TokenCorpus, begin: int, count: int) -> list[tuple[int, in
     return [
         (document, first + number)
         for shard, start, stop in corpus.runs(begin, count)
-        for document, first, length in zip(*corpus.pieces([shard], [start], stop - start), strict=True)
+        for document, first, length in zip(
+            *corpus.pieces(np.zeros(1, int), [shard], [start], stop - start)[1:], strict=True
+        )
         for number in range(length)
     ]
 
@@ -119,14 +121,17 @@ def test_pieces_of_several_runs_at_once(uri: str, separator: int | None, subset:
         for start in range(length - 2)
         if (shard + start) % 3
     ]
-    documents, begins, lengths = corpus.pieces([shard for shard, _ in runs], [start for _, start in runs], 3)
-    together = list(zip(documents.tolist(), begins.tolist(), lengths.tolist(), strict=True))
+    targets = np.arange(len(runs)) * 2
+    columns = corpus.pieces(targets, [shard for shard, _ in runs], [start for _, start in runs], 3)
+    together = list(zip(*(column.tolist() for column in columns), strict=True))
     singly = [
         piece
-        for shard, start in runs
-        for piece in zip(*(column.tolist() for column in corpus.pieces([shard], [start], 3)), strict=True)
+        for target, (shard, start) in zip(targets, runs, strict=True)
+        for piece in zip(
+            *(column.tolist() for column in corpus.pieces(np.array([target]), [shard], [start], 3)), strict=True
+        )
     ]
-    assert [piece for piece in together if piece[2]] == [piece for piece in singly if piece[2]]
+    assert [piece for piece in together if piece[3]] == [piece for piece in singly if piece[3]]
 
 
 @settings(max_examples=30)

@@ -52,7 +52,7 @@ def test_no_sources() -> None:
 
 def test_sources_of_one_tokenizer_go_together(uris: dict[str, str]) -> None:
     loader = TokenLoader([Source(uris["a"]), Source(uris["b"])], window=4, global_batch_size=2)
-    assert [source.id_offset for source in loader.sources] == [0, 0]
+    assert [source.corpus.id_offset for source in loader.sources] == [0, 0]
     with pytest.raises(LoaderError, match="'a/text' and 'b/text' have one tokenizer, and id_offset 0 and 5"):
         open_sources([Source(uris["a"]), Source(uris["b"], id_offset=5)], reading())
     assert open_sources([Source(uris["a"], id_offset=5), Source(uris["b"], id_offset=5)], reading())

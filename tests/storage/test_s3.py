@@ -28,15 +28,6 @@ def relay(s3_root: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) ->
         yield relay
 
 
-@pytest.fixture
-def own_server(s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """A server that this test may kill."""
-    with S3Server(tmp_path / "own") as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
 def test_large_objects_go_up_in_parts(s3_root: str) -> None:
     storage = Storage.open(s3_root)
     data = random.Random(3).randbytes(s3.MULTIPART_BYTES + 12_345_678)

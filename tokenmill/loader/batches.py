@@ -9,7 +9,7 @@ them: every sample starts a new piece. Several batches are built side by side, a
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,22 @@ import numpy.typing as npt
 FIELDS = ("ids", "document_ids", "positions", "cu_seqlens")
 #: The most that arrays of batches take, about.
 _ARRAY_BYTES = 8 << 20
-#: int64 `[piece]` each: document (-1 for padding), place of the piece's first token in it, tokens.
-Pieces = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class Pieces(NamedTuple):
+    """Pieces of documents, in the order in which they lie in the rows of batches.
+
+    Attributes:
+        rows: int64 `[piece]`, row of the builder.
+        documents: int64 `[piece]`, row number in the table; -1 for padding.
+        begins: int64 `[piece]`, place in the document of the piece's first token.
+        lengths: int64 `[piece]`, tokens.
+    """
+
+    rows: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
 
 
 def keep_freed_memory() -> None:
@@ -49,11 +63,11 @@ class BatchBuilder:
         self.wants_pieces = len(fields) > 1
         self._samples = samples
         self._fields = fields
-        self._pieces: list[tuple[int, Pieces]] = []
+        self._pieces: list[Pieces] = []
 
-    def add_pieces(self, row: int, pieces: Pieces) -> None:
-        """Say which pieces of documents a row, or the rows from it on, consist of; for a row in order."""
-        self._pieces.append((row, pieces))
+    def add_pieces(self, pieces: Pieces) -> None:
+        """Say which pieces of documents rows consist of; of one row they come in order, rows in any."""
+        self._pieces.append(pieces)
 
     def pad(self, row: int, start: int, pad_id: int) -> None:
         """Fill a row with padding from token `start` on."""
@@ -61,16 +75,17 @@ class BatchBuilder:
         if left:
             self.ids[row, start:] = pad_id
             if self.wants_pieces:
-                self.add_pieces(row, (np.array([-1]), np.array([0]), np.array([left])))
+                self.add_pieces(Pieces(*(np.array([number]) for number in (row, -1, 0, left))))
 
     def finish(self) -> list[dict[str, Any]]:
         """Return the batches: their arrays by name."""
         if not self.wants_pieces:
             return [{"ids": self.ids[row : row + self._samples]} for row in range(0, len(self.ids), self._samples)]
         arrays: dict[str, npt.NDArray[np.int64]] = {"ids": self.ids}
-        # Stable: what was said of one row stays in order.
-        columns = zip(*(pieces for _, pieces in sorted(self._pieces, key=lambda entry: entry[0])), strict=True)
-        documents, begins, lengths = (np.concatenate(column) for column in columns)
+        rows, documents, begins, lengths = (np.concatenate(column) for column in zip(*self._pieces, strict=True))
+        if (rows[1:] < rows[:-1]).any():
+            order = rows.argsort(kind="stable")  # what was said of one row stays in order
+            documents, begins, lengths = documents[order], begins[order], lengths[order]
         ends = np.cumsum(lengths)
         if "document_ids" in self._fields:
             arrays["document_ids"] = np.repeat(documents, lengths).reshape(self.ids.shape)

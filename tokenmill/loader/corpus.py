@@ -69,6 +69,7 @@ class TokenCorpus:
         check: Whether blocks of local shards are compared with their checksums when they are first read; blocks from
             object storage always are.
         cache: Where blocks from object storage are kept; default in memory only.
+        id_offset: Number added to every id, its place in a vocabulary shared with other tables.
         mapped_shards: How many local shards are kept mapped.
         memory_bytes: What blocks from object storage may take in memory, half of it for reading ahead.
 
@@ -93,6 +94,7 @@ class TokenCorpus:
         tokenizer: str | None = None,
         check: bool = True,
         cache: BlockCache | None = None,
+        id_offset: int = 0,
         mapped_shards: int = MAPPED_SHARDS,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
@@ -109,6 +111,7 @@ class TokenCorpus:
         self.stream = _check_stream(self.table, stream, self.uri)
         self.separator = separator
         self.subset = subset
+        self.id_offset = id_offset
         self._check = check
         self._cache = cache
         self._mapped_shards = mapped_shards
@@ -145,11 +148,29 @@ class TokenCorpus:
         """The stream's values, shard by shard."""
         return self._values
 
+    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+        """Copy equally many tokens of a plain corpus from each of some places, each in its shard, to `out`.
+
+        Args:
+            shards: int64 `[run]`.
+            starts: int64 `[run]`, places in the shards.
+            out: int64 `[run, token]`.
+        """
+        self._values.gather(shards, starts, out)
+        if self.id_offset:
+            out += self.id_offset
+
     def read(self, shard: int, start: int, stop: int, out: npt.NDArray[np.int64]) -> None:
         """Copy the tokens at places start … stop - 1 of a shard to `out`, `[token]`."""
         if self.plain:
             out[:] = self._values.read(shard, start, stop)
-            return
+        else:
+            self._read_documents(shard, start, stop, out)
+        if self.id_offset:
+            out += self.id_offset
+
+    def _read_documents(self, shard: int, start: int, stop: int, out: npt.NDArray[np.int64]) -> None:
+        """Copy tokens document by document, with separators."""
         rows = self.rows(shard)
         first, last = rows_between(rows.starts, start, stop)
         at = 0
@@ -165,11 +186,16 @@ class TokenCorpus:
                 out[at + values] = self.separator
             at += count
 
-    def pieces(self, shards: Sequence[int], starts: Sequence[int], count: int) -> Pieces:
+    def pieces(
+        self, targets: npt.NDArray[np.int64], shards: Sequence[int], starts: Sequence[int], count: int
+    ) -> Pieces:
         """Return the documents that runs of `count` places, each from its start in its shard, belong to, in order.
 
-        Returns:
-            int64 `[piece]` each: row number in the table, place in the document of the piece's first token, tokens.
+        Args:
+            targets: int64 `[run]`, the row of a batch that a run goes to.
+            shards: `[run]`.
+            starts: `[run]`, places in the shards.
+            count: Places of a run.
         """
         begins, numbers, counts = [], [], []
         for shard, start in zip(shards, starts, strict=True):
@@ -186,7 +212,8 @@ class TokenCorpus:
             documents = np.arange(len(seen)) + np.repeat(np.array(numbers) - ends + counts, counts)
         else:
             documents = np.concatenate(numbers)
-        return documents, np.maximum(-seen, 0), np.diff(flat, append=len(counts) * count)
+        lengths = np.diff(flat, append=len(counts) * count)
+        return Pieces(np.repeat(targets, counts), documents, np.maximum(-seen, 0), lengths)
 
     def runs(self, begin: int, count: int) -> Iterator[tuple[int, int, int]]:
         """Yield the runs of places (shard, start, stop) of `count` tokens from token `begin` of the ring on."""
@@ -306,6 +333,7 @@ class TokenCorpus:
                     "generation": self.generation,
                     "check": self._check,
                     "cache": self._cache,
+                    "id_offset": self.id_offset,
                     "mapped_shards": self._mapped_shards,
                     "memory_bytes": self._memory_bytes,
                 },

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.errors import LoaderError
-from tokenmill.loader.batches import FIELDS, BatchBuilder
+from tokenmill.loader.batches import FIELDS, BatchBuilder, Pieces
 from tokenmill.loader.corpus import TokenCorpus
 from tokenmill.loader.orders import Order
 from tokenmill.loader.packed import PackedSamples, SamplePlan
@@ -199,7 +199,9 @@ class _DocumentPlan(SamplePlan):
         corpus = self._packed.corpus
         for sample, row in zip(samples, rows, strict=True):
             at = 0
-            documents, starts, lengths = [], [], []
+            documents: list[int] = []
+            starts: list[int] = []
+            lengths: list[int] = []
             for shard, document, start, length in self._pieces(sample):
                 found = corpus.rows(shard)
                 place = int(found.starts[document]) + start
@@ -209,7 +211,8 @@ class _DocumentPlan(SamplePlan):
                 lengths.append(length)
                 at += length
             if batch.wants_pieces:
-                batch.add_pieces(row, (np.array(documents), np.array(starts), np.array(lengths)))
+                columns = ([row] * len(documents), documents, starts, lengths)
+                batch.add_pieces(Pieces(*(np.array(column) for column in columns)))
             batch.pad(row, at, self._packed.pad_id)
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:

@@ -115,11 +115,9 @@ class Draw:
         """Copy own samples first … first + count - 1; returns their sources, int32 `[row]`, where they are mixed."""
         drawn_from = np.full(count, -1, np.int32) if self._mixed else None
         filled = 0
-        for source, part in zip(self._sources, self._parts, strict=True):
+        for part in self._parts:
             rows = part.fill(first, first + count, builder)
             filled += len(rows)
-            if source.id_offset and len(rows):
-                builder.ids[rows] += source.id_offset
             if drawn_from is not None:
                 drawn_from[rows] = part.number
         for row in range(filled, count):

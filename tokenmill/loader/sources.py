@@ -115,11 +115,6 @@ class OpenSource:
         """Its share of the samples, relative to the others'."""
         return self.asked.weight
 
-    @property
-    def id_offset(self) -> int:
-        """Number added to every id."""
-        return self.asked.id_offset or 0
-
     def state(self, place: Place) -> SourceState:
         """Return what a state says of the source where it stands at a place."""
         corpus = self.corpus
@@ -166,23 +161,23 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         tokenizer=source.tokenizer,
         check=reading.check,
         cache=reading.cache,
+        id_offset=source.id_offset or 0,
         mapped_shards=max(MAPPED_SHARDS // count, 1),
         memory_bytes=max(MEMORY_BYTES // count, reading.least_memory_bytes()),
     )
     name = source.name or f"{corpus.uri.rstrip('/').rsplit('/', 1)[-1]}/{corpus.table.name}"
     key = f"{corpus.fingerprint}/{corpus.stream}/{reading.seed}"
-    pad_id = reading.pad_id - (source.id_offset or 0)  # which is added to padding, too
     packed: PackedSamples
     order: Order
     if reading.packing == "documents":
         block_tokens = reading.block_tokens * reading.open_blocks if reading.shuffle == "blocks" else None
         packed = documents = PackedDocuments(
-            corpus, reading.window, fields=reading.fields, pad_id=pad_id, block_tokens=block_tokens
+            corpus, reading.window, fields=reading.fields, pad_id=reading.pad_id, block_tokens=block_tokens
         )
         shuffled = None if reading.shuffle == "none" else key
         order = DocumentOrder(documents, shuffled, in_blocks=reading.shuffle == "blocks")
     else:
-        packed = PackedWindows(corpus, reading.window, fields=reading.fields, tail=reading.tail, pad_id=pad_id)
+        packed = PackedWindows(corpus, reading.window, fields=reading.fields, tail=reading.tail, pad_id=reading.pad_id)
         order = _window_order(packed, reading, key)
     shifts = reading.shuffle != "none"
     return OpenSource(source, name, Feed(packed, order, key, shifts))
@@ -203,7 +198,8 @@ def _check_vocabularies(sources: Sequence[Source], opened: Sequence[OpenSource])
         table = one.corpus.table
         identity = (table.tokenizer.fingerprint, one.corpus.stream)
         size = table.streams[one.corpus.stream].vocabulary_size or 1 << 62
-        place = (one.id_offset, one.id_offset + size, one.name)
+        first_id = one.corpus.id_offset
+        place = (first_id, first_id + size, one.name)
         for other, (first, last, name) in places.items():
             same = other == identity
             if not same and source.id_offset is None:

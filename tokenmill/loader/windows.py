@@ -87,25 +87,41 @@ class _WindowPlan(SamplePlan):
 
     def fill(self, samples: range, rows: Sequence[int], batch: BatchBuilder) -> None:
         some = slice(samples.start, samples.stop)
-        shards, places = self._shards[some], self._places[some]
         if isinstance(rows, range) and (self._all_simple or self._simple[some].all()):
-            self._corpus.values.gather(shards, places, batch.ids[rows.start : rows.stop])
-            if batch.wants_pieces:
-                batch.add_pieces(rows.start, self._corpus.pieces(shards.tolist(), places.tolist(), self._packed.window))
-        else:
-            for sample, row in zip(samples, rows, strict=True):
-                self._fill_runs(sample, row, batch)
+            self._fill_simple(some, np.arange(rows.start, rows.stop), batch, batch.ids[rows.start : rows.stop])
+            return
+        targets, simple = np.asarray(rows, np.int64), self._simple[some]
+        chosen = np.flatnonzero(simple)
+        if len(chosen):
+            ids = np.empty((len(chosen), self._packed.window), np.int64)
+            self._fill_simple(chosen + samples.start, targets[chosen], batch, ids)
+            batch.ids[targets[chosen]] = ids
+        for place in np.flatnonzero(~simple).tolist():
+            self._fill_runs(samples[place], int(targets[place]), batch)
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
         for begin, length in zip(self._begins.tolist(), self._lengths.tolist(), strict=True):
             for shard, start, stop in self._corpus.runs(begin, length):
                 yield (shard, *self._corpus.values_between(shard, start, stop))
 
+    def _fill_simple(
+        self,
+        samples: slice | npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        batch: BatchBuilder,
+        ids: npt.NDArray[np.int64],
+    ) -> None:
+        """Copy samples that are runs of one shard's values to `ids` `[sample, token]`, which become rows of a batch."""
+        shards, places = self._shards[samples], self._places[samples]
+        self._corpus.gather(shards, places, ids)
+        if batch.wants_pieces:
+            batch.add_pieces(self._corpus.pieces(rows, shards.tolist(), places.tolist(), self._packed.window))
+
     def _fill_runs(self, sample: int, row: int, batch: BatchBuilder) -> None:
         at = 0
         for shard, start, stop in self._corpus.runs(int(self._begins[sample]), int(self._lengths[sample])):
             self._corpus.read(shard, start, stop, batch.ids[row, at : at + stop - start])
             if batch.wants_pieces:
-                batch.add_pieces(row, self._corpus.pieces([shard], [start], stop - start))
+                batch.add_pieces(self._corpus.pieces(np.array([row]), [shard], [start], stop - start))
             at += stop - start
         batch.pad(row, at, self._packed.pad_id)

@@ -4,6 +4,7 @@
 - `resolve` finds its assets (vocabulary, weights) and hashes them; from then on their sha256 stands in for the path.
 - `streams` and `fingerprint` need headers at most, never weights or a device.
 - `load` gives an `Encoder`, once a worker process. An encoder takes a batch of payloads and returns named streams.
+- Where items need decoding, an encoder has `prepare` too, which threads call ahead of it (`PreparingEncoder`).
 - Batch invariance: within one environment an item's tokens depend on neither its neighbours, nor the batch's size,
   nor the number of workers.
 - `tokenmill.testing` is the kit that checks all of this, for built-ins and plug-ins alike.
@@ -65,6 +66,18 @@ class Encoder(Protocol):
 
     def encode(self, payloads: Sequence[Any]) -> Encoded:
         """Tokenize a batch (text: `str`s). Where it raises, the caller tries items singly and rejects the guilty."""
+        ...
+
+
+@runtime_checkable
+class PreparingEncoder(Encoder, Protocol):
+    """An encoder whose items need work that is no business of the device: decoding a file, resizing an image.
+
+    Threads prepare items ahead of `encode`, which is then given what `prepare` returned.
+    """
+
+    def prepare(self, payload: Any) -> Any:
+        """Return an item ready for `encode`; raises ItemError where it cannot be. Called by several threads at once."""
         ...
 
 

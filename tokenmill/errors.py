@@ -95,6 +95,22 @@ class MissingFileError(StorageError):
     """A file that should be on storage is not there."""
 
 
+class ItemError(TokenmillError):
+    """One item cannot be decoded or tokenized: it is quarantined, the others go on.
+
+    Args:
+        reason: A snake_case word, by which rejects are counted.
+        what: One sentence: what is wrong with it.
+    """
+
+    def __init__(self, reason: str, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(what, where=where, fix=fix)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ItemError, (self.reason, self.what))
+
+
 class SpecError(TokenmillError):
     """An encoder returned something that its declared stream specs do not allow."""
 

@@ -19,13 +19,19 @@ GROUP = "tokenmill.tokenizers"
 
 # Distribution packages whose absence means that an extra of tokenmill is not installed, by the module they provide.
 _EXTRA_OF_MODULE = {
+    "PIL": "image",
     "bpe_openai": "text",
+    "diffusers": "networks",
     "fastokens": "text",
     "huggingface_hub": "text",
+    "safetensors": "networks",
     "sentencepiece": "text",
     "tiktoken": "text",
     "tiktoken_ext": "text",
     "tokenizers": "text",
+    "torch": "networks",
+    "transformers": "networks",
+    "vector_quantize_pytorch": "networks",
 }
 
 

@@ -35,6 +35,12 @@ class StreamSpec:
         shape: Sizes of the dimensions; None where the size differs from row to row.
         vocabulary_size: Number of ids, added tokens included; None for streams that are not ids.
         ends_of: Name of the stream into which this one's values point (byte ends of words); None otherwise.
+        bands: By what statistics tell codes apart beside counting them together: the name of a dimension (such as
+            "codebook"), or "octave", for a code's place in its row: 0, 1, 2-3, 4-7 …; None for nothing.
+        error_of: Name of the adaptive stream whose error, reached in each row, is this stream's one value; None
+            otherwise.
+        labels: Names of the ids of a small vocabulary, such as the outcomes of a length policy; None where ids have
+            none.
     """
 
     dtype: str
@@ -42,21 +48,31 @@ class StreamSpec:
     shape: tuple[int | None, ...] = (None,)
     vocabulary_size: int | None = None
     ends_of: str | None = None
+    bands: str | None = None
+    error_of: str | None = None
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SpecError(f"stream dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not self.dims:
             raise SpecError(f"stream dims {self.dims} and shape {self.shape} differ in length, or are empty")
+        if self.bands is not None and self.bands not in (*self.dims, "octave"):
+            raise SpecError(f"stream bands {self.bands!r} is neither one of the dims {self.dims} nor 'octave'")
+        if self.labels is not None and len(self.labels) != self.vocabulary_size:
+            raise SpecError(f"stream has {len(self.labels)} labels for a vocabulary of {self.vocabulary_size} ids")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which `from_json` reads back."""
+        optional = {"bands": self.bands, "error_of": self.error_of, "labels": self.labels and list(self.labels)}
         return {
             "dtype": self.dtype,
             "dims": list(self.dims),
             "shape": list(self.shape),
             "vocabulary_size": self.vocabulary_size,
             "ends_of": self.ends_of,
+            # Left out where there is none: fingerprints of tables made before these existed stay as they were.
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
     @classmethod
@@ -68,6 +84,9 @@ class StreamSpec:
             shape=tuple(value["shape"]),
             vocabulary_size=value.get("vocabulary_size"),
             ends_of=value.get("ends_of"),
+            bands=value.get("bands"),
+            error_of=value.get("error_of"),
+            labels=tuple(value["labels"]) if value.get("labels") is not None else None,
         )
 
 

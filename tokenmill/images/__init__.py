@@ -1,0 +1,1 @@
+"""Images: files to pixels, geometry, and what tokenizers of images share."""

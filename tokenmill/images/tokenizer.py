@@ -1,0 +1,40 @@
+"""What every image tokenizer has: a geometry, the stream that records it, and items prepared by threads."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tokenmill.contract import Tokenizer
+from tokenmill.images.geometry import GEOMETRY, GEOMETRY_SPEC, Geometry, Placed
+from tokenmill.images.image_file import ImageFile
+from tokenmill.streams import StreamSpec
+
+
+class ImageTokenizer(Tokenizer):
+    """Base of the configs of image tokenizers."""
+
+    modality: ClassVar[str] = "image"
+
+    geometry: Geometry = Geometry()
+    """How images become the pixels that are tokenized."""
+
+    def streams(self) -> dict[str, StreamSpec]:
+        """Return the codes' streams, and `geometry`, int32 `[6]`: original and used size, and the tile grid."""
+        return {**self.code_streams(), GEOMETRY: GEOMETRY_SPEC}
+
+    def code_streams(self) -> dict[str, StreamSpec]:
+        """Return the streams that hold what the image became."""
+        raise NotImplementedError
+
+
+class ImagePreparation:
+    """Mixin of image encoders: decodes and places an item, on any thread."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+
+    def prepare(self, payload: Any) -> Placed:
+        """Decode and place an ImageFile; raises ItemError where it cannot be decoded."""
+        if not isinstance(payload, ImageFile):
+            raise TypeError(f"an image tokenizer takes ImageFile; given {type(payload).__name__}")
+        return self._geometry.place(payload.pixels())

@@ -27,7 +27,7 @@ os.environ["RAYON_NUM_THREADS"] = os.environ["FASTOKENS_BPE_THREADS"] = "1"  # b
 
 from benchmarks import floor, measuring
 from benchmarks.measuring import MB
-from tokenmill import part_files, parts
+from tokenmill import encoding_ahead, part_files, parts
 from tokenmill.jobs import load_job
 from tokenmill.planning import make_plan
 from tokenmill.plans import Plan
@@ -109,7 +109,7 @@ def tokenmill_pass(storage: Storage, plan: Plan, splits: Sequence[int]) -> Stopw
             yield batch
 
     stages: list[tuple[Any, str, str]] = [
-        (parts, "encode_batch", "encode"),
+        (encoding_ahead, "encode_batch", "encode"),
         (part_files, "serialise_shard", "hash"),
         (Unigrams, "add", "unigrams"),
         (Unigrams, "sparse", "unigrams"),

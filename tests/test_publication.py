@@ -8,7 +8,7 @@ import pytest
 
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
 from tests.test_parts import Item, Run
-from tokenmill import layout, parts, publication
+from tokenmill import encoding_ahead, layout, parts, publication
 from tokenmill.encoders import encode_batch
 from tokenmill.errors import CorruptionError, RejectedFractionError, RunError
 from tokenmill.jobs import Job
@@ -218,7 +218,9 @@ def test_a_manifest_over_other_shards_is_refused(tmp_path: Path) -> None:
     original = encode_batch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            parts, "encode_batch", lambda encoder, specs, texts: original(encoder, specs, [t.upper() for t in texts])
+            encoding_ahead,
+            "encode_batch",
+            lambda encoder, specs, texts: original(encoder, specs, [text.upper() for text in texts]),
         )
         plan = run_splits(job)
     with pytest.raises(CorruptionError, match="is published with other shards"):

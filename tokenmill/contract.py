@@ -73,8 +73,14 @@ class Encoder(Protocol):
 class PreparingEncoder(Encoder, Protocol):
     """An encoder whose items need work that is no business of the device: decoding a file, resizing an image.
 
-    Threads prepare items ahead of `encode`, which is then given what `prepare` returned.
+    Threads prepare items ahead of `encode`, which is then given what `prepare` returned. Prepared items that tell
+    their `nbytes` never fill the memory.
+
+    Attributes:
+        batch_items: How many items `encode` likes to get at once; it gets fewer at a part's end, and of large ones.
     """
+
+    batch_items: int
 
     def prepare(self, payload: Any) -> Any:
         """Return an item ready for `encode`; raises ItemError where it cannot be. Called by several threads at once."""
@@ -87,6 +93,15 @@ class Decoder(Protocol):
 
     def decode(self, streams: Mapping[str, npt.NDArray[Any]]) -> Any:
         """Decode one row. Lossy inputs decode as the tokenizer's own library would."""
+        ...
+
+
+@runtime_checkable
+class PrefixDecoder(Decoder, Protocol):
+    """A decoder of rows that can be cut short: fewer tokens decode to something coarser."""
+
+    def prefix(self, streams: Mapping[str, npt.NDArray[Any]], fraction: float) -> Mapping[str, npt.NDArray[Any]]:
+        """Return a row's streams with that fraction (above 0, up to 1) of its tokens, at least one if it has any."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenmill.contract import Encoded, Encoder, Failure, ResolvedTokenizer, empty_streams, resolve
-from tokenmill.errors import AssetError, SpecError, TokenmillError
+from tokenmill.errors import AssetError, ItemError, RunError, SpecError, TokenmillError
 from tokenmill.plans import Plan
 from tokenmill.registry import parse_tokenizer
 from tokenmill.streams import Jagged, StreamSpec
@@ -56,16 +56,23 @@ def tokenizer_notes(plan: Plan) -> list[str]:
 def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Sequence[Any]) -> Encoded:
     """Tokenize a batch and check the result; items that make the encoder raise become failures, the others stay.
 
-    Raises SpecError where the encoder returns what its specs do not allow: that is a fault of the plug-in, not of an
-    item, and no shard may hide it.
+    Args:
+        encoder: The encoder.
+        specs: Its streams.
+        payloads: The items; of an encoder that prepares them, what `prepare` returned.
+
+    Raises:
+        SpecError: The encoder returned what its specs do not allow: that is a fault of the plug-in, not of an item,
+            and no shard may hide it.
+        RunError: The encoder ran out of its device's memory, or otherwise says that it is no item's fault.
     """
     try:
         encoded = encoder.encode(payloads)
-    except (SpecError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (SpecError, RunError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
         if len(payloads) == 1:
-            return Encoded(empty_streams(specs), (Failure(0, "tokenizer_failed", _shown(error)),))
+            return Encoded(empty_streams(specs), (item_failure(0, error),))
         return _join(specs, [encode_batch(encoder, specs, [payload]) for payload in payloads])
     failed = [failure.index for failure in encoded.failures]
     if len(set(failed)) != len(failed) or not set(failed) <= set(range(len(payloads))):
@@ -78,9 +85,11 @@ def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Se
     return encoded
 
 
-def _shown(error: BaseException) -> str:
+def item_failure(index: int, error: BaseException) -> Failure:
+    """Return the failure of the item that made preparing or encoding raise."""
+    reason = error.reason if isinstance(error, ItemError) else "tokenizer_failed"
     text = error.what if isinstance(error, TokenmillError) else f"{type(error).__name__}: {error}"
-    return text[:500]
+    return Failure(index, reason, text[:500])
 
 
 def _join(specs: Mapping[str, StreamSpec], single: Sequence[Encoded]) -> Encoded:

@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tokenmill.encoders import encode_batch, loaded_encoder, tokenizer_notes
+from tokenmill.encoders import loaded_encoder, tokenizer_notes
+from tokenmill.encoding_ahead import encode_items
 from tokenmill.jobs import Job
 from tokenmill.planning import PlannedRun
 from tokenmill.plans import Plan, PlannedTable, newest_generation
@@ -141,7 +142,7 @@ def _sample(
         with open_split(plan.source(source), plan.roots[source], split, limits) as reader:
             for batch in reader.batches(Cursor()):
                 for table, encoder in encoders:
-                    encoded = encode_batch(encoder, table.tokenizer.streams, batch.payloads)
+                    encoded = encode_items(encoder, table.tokenizer.streams, batch.payloads)
                     key = (table.name, source)
                     stream = next(iter(encoded.streams.values()))
                     tokens[key] = tokens.get(key, 0) + len(stream.values)

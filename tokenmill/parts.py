@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill import layout
-from tokenmill.contract import Encoder
-from tokenmill.encoders import actual_device, encode_batch, loaded_encoder
+from tokenmill.contract import Encoded, Failure
+from tokenmill.encoders import actual_device, loaded_encoder
+from tokenmill.encoding_ahead import EncodingAhead, preparation_threads, without_failed
 from tokenmill.environment import describe_environment
 from tokenmill.errors import CorruptionError
 from tokenmill.layout import ReceiptName
@@ -239,7 +241,8 @@ class _PartBuilder:
         self._table = table
         self._part = part
         self._specs = table.tokenizer.streams
-        self._encoder: Encoder = loaded_encoder(table.tokenizer, table.device)
+        encoder = loaded_encoder(table.tokenizer, table.device)
+        self._encoding = EncodingAhead(encoder, self._specs, preparation_threads(work.plan.job.runner.workers))
         self._columns = work.plan.metadata_columns(table)
         self._ordinals: list[npt.NDArray[np.int64]] = []
         self._sizes: list[npt.NDArray[np.int64]] = []
@@ -249,46 +252,52 @@ class _PartBuilder:
         self._metadata: dict[str, list[Any]] = {name: [] for name in self._columns}
         self._streams = {name: GrowingStream(spec) for name, spec in self._specs.items()}
         self._rejects = RejectLines(table.name, work.number, work.split.source)
+        self._held_rejects: deque[Reject] = deque()
         self._statistics = PartStatistics.start(self._specs)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._encoding.close()
         self._rejects.close()
         for stream in self._streams.values():
             stream.release()
 
     def add(self, batch: ItemBatch, rejects: Sequence[Reject]) -> None:
-        """Tokenize a batch and keep its rows."""
-        if not len(batch):
-            self._reject(rejects)
-            return
-        encoded = encode_batch(self._encoder, self._specs, batch.payloads)
-        ordinals, sizes, keys, metadata = batch.ordinals, batch.sizes, batch.keys, batch.metadata
-        documents = batch.documents if batch.documents is not None else ordinals
-        positions = batch.document_positions
-        self._reject([*rejects, *(self._failed(batch, f.index, f.reason, f.message) for f in encoded.failures)])
-        if encoded.failures:
-            kept = np.ones(len(batch), bool)
-            kept[[failure.index for failure in encoded.failures]] = False
-            indices = np.flatnonzero(kept)
-            ordinals, sizes, documents = ordinals[kept], sizes[kept], documents[kept]
-            positions = None if positions is None else positions[kept]
-            keys = [keys[i] for i in indices]
-            metadata = {name: [values[i] for i in indices] for name, values in metadata.items()}
+        """Take a batch to be tokenized, and the rejects among and after its items."""
+        self._held_rejects.extend(rejects)
+        if len(batch):
+            for items, encoded in self._encoding.add(batch):
+                self._keep(items, encoded)
+        if self._encoding.idle:
+            self._reject(self._held_rejects)
+            self._held_rejects.clear()
+
+    def _keep(self, items: ItemBatch, encoded: Encoded) -> None:
+        """Keep the rows of encoded items; write down the rejects up to the last of them."""
+        rejects = [self._failed(items, failure) for failure in encoded.failures]
+        last = int(items.ordinals[-1])
+        while self._held_rejects and self._held_rejects[0].ordinal <= last:
+            rejects.append(self._held_rejects.popleft())
+        self._reject(rejects)
+        rows = without_failed(items, encoded.failures)
+        ordinals, positions = rows.ordinals, rows.document_positions
         self._ordinals.append(ordinals)
-        self._sizes.append(sizes)
-        self._documents.append(documents)
-        self._positions.append(np.zeros(len(ordinals), np.int32) if positions is None else positions.astype(np.int32))
-        self._keys += keys
+        self._sizes.append(rows.sizes)
+        self._documents.append(ordinals if rows.documents is None else rows.documents)
+        self._positions.append(np.zeros(len(rows), np.int32) if positions is None else positions.astype(np.int32))
+        self._keys += rows.keys
         for name, values in self._metadata.items():
-            values.extend(metadata.get(name) or [None] * len(ordinals))
+            values.extend(rows.metadata.get(name) or [None] * len(rows))
         for name, stream in self._streams.items():
             stream.extend(encoded.streams[name])
 
     def publish(self, start: Cursor, stop: Cursor, final: bool, taken_down: int, started: float) -> Receipt:
         """Store what the part left and return its receipt, not yet created."""
+        for items, encoded in self._encoding.finish():
+            self._keep(items, encoded)
+        self._reject(self._held_rejects)
         work, table = self._work, self._table
         part = ReceiptName(table.name, work.number, self._part, 0)
         rows = ShardRows(
@@ -341,14 +350,14 @@ class _PartBuilder:
             fingerprint=table.tokenizer.fingerprint,
         )
 
-    def _reject(self, rejects: Sequence[Reject]) -> None:
+    def _reject(self, rejects: Collection[Reject]) -> None:
         self._rejects.add(rejects)
         self._statistics.add_rejects(rejects)
 
-    def _failed(self, batch: ItemBatch, index: int, reason: str, message: str) -> Reject:
-        ordinal = int(batch.ordinals[index])
-        locator = batch.locators[index] if batch.locators else f"{batch.path}#item={ordinal}"
-        return Reject(ordinal, batch.keys[index], locator, reason, message)
+    def _failed(self, batch: ItemBatch, failure: Failure) -> Reject:
+        ordinal = int(batch.ordinals[failure.index])
+        locator = batch.locators[failure.index] if batch.locators else f"{batch.path}#item={ordinal}"
+        return Reject(ordinal, batch.keys[failure.index], locator, failure.reason, failure.message)
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:

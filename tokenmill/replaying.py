@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenmill.contract import PreparingEncoder
 from tokenmill.encoders import loaded_encoder
-from tokenmill.errors import DatasetError
+from tokenmill.errors import DatasetError, ItemError
 from tokenmill.plans import Plan, newest_generation, read_plan
 from tokenmill.receipts import latest_receipt
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
@@ -106,8 +107,11 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
         "payload": batch.payloads[index],
     }
     encoder = loaded_encoder(planned.tokenizer, planned.device)
+    payload = batch.payloads[index]
     try:
-        encoded = encoder.encode([batch.payloads[index]])
+        encoded = encoder.encode([encoder.prepare(payload) if isinstance(encoder, PreparingEncoder) else payload])
+    except ItemError as error:
+        return Replay(**item, reason=error.reason, message=error.what)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException

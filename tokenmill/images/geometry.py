@@ -31,6 +31,11 @@ class Placed:
     pixels: Pixels
     original: tuple[int, int]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the pixels take."""
+        return self.pixels.nbytes
+
     def grid(self, edge: int) -> tuple[int, int]:
         """Return rows and columns of the grid of `edge`-pixel tiles that covers the pixels."""
         height, width = self.pixels.shape[:2]

@@ -28,10 +28,16 @@ class ImageTokenizer(Tokenizer):
 
 
 class ImagePreparation:
-    """Mixin of image encoders: decodes and places an item, on any thread."""
+    """Mixin of image encoders: decodes and places an item, on any thread.
 
-    def __init__(self, geometry: Geometry) -> None:
+    Args:
+        geometry: The tokenizer's.
+        batch_items: How many items the encoder likes to get at once.
+    """
+
+    def __init__(self, geometry: Geometry, batch_items: int = 8) -> None:
         self._geometry = geometry
+        self.batch_items = batch_items
 
     def prepare(self, payload: Any) -> Placed:
         """Decode and place an ImageFile; raises ItemError where it cannot be decoded."""

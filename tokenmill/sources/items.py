@@ -118,3 +118,29 @@ class ItemBatch:
             None if self.documents is None else self.documents[part],
             None if self.document_positions is None else self.document_positions[part],
         )
+
+
+def joined(batches: Sequence[ItemBatch]) -> ItemBatch:
+    """Return batches, at least one, one after another as one; all of them have locators, or none."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    paths = {batch.path for batch in batches}
+    return ItemBatch(
+        np.concatenate([batch.ordinals for batch in batches]),
+        np.concatenate([batch.ends for batch in batches]),
+        np.concatenate([batch.sizes for batch in batches]),
+        [key for batch in batches for key in batch.keys],
+        [payload for batch in batches for payload in batch.payloads],
+        {name: [value for batch in batches for value in batch.metadata[name]] for name in first.metadata},
+        first.path if len(paths) == 1 else "",
+        [locator for batch in batches for locator in batch.locators],
+        [reject for batch in batches for reject in batch.rejects],
+        _joined_arrays([batch.documents for batch in batches]),
+        _joined_arrays([batch.document_positions for batch in batches]),
+    )
+
+
+def _joined_arrays(arrays: Sequence[npt.NDArray[np.int64] | None]) -> npt.NDArray[np.int64] | None:
+    present = [array for array in arrays if array is not None]
+    return np.concatenate(present) if present else None

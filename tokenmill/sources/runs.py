@@ -11,17 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
-import numpy as np
-
 from tokenmill.sources.file_task import FileTask
-from tokenmill.sources.items import Cursor, ItemBatch
+from tokenmill.sources.items import Cursor, ItemBatch, joined
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
 
 #: Room for the position in a file: a terabyte, decompressed.
 POSITION_BITS = 40
 
-#: Small remote files that are fetched at once, and held.
+#: Small remote files that are fetched at once, and held; a larger one (an image) is read when its turn comes.
 _FETCHED_AHEAD = 8
+_FETCHED_BYTES = 8 << 20
 
 ReadFile = Callable[[FileTask, Cursor], Iterator[ItemBatch]]
 
@@ -54,6 +53,8 @@ def _fetched(tasks: Sequence[FileTask]) -> Iterator[FileTask]:
     """Yield the tasks with their files' content, fetched by several threads ahead: a round trip each would add up."""
 
     def fetch(task: FileTask) -> FileTask:
+        if task.file.size_bytes > _FETCHED_BYTES:
+            return task
         with task.open_stored() as file:
             return replace(task, content=file.read(task.file.size_bytes))
 
@@ -82,27 +83,10 @@ def join_batches(batches: Iterator[ItemBatch]) -> Iterator[ItemBatch]:
         batch_bytes = int(batch.sizes.sum())
         batch_items = len(batch) + len(batch.rejects)
         if held and (items + batch_items > BATCH_ITEMS or size_bytes + batch_bytes > BATCH_BYTES):
-            yield _joined(held)
+            yield joined(held)
             held, items, size_bytes = [], 0, 0
         held.append(batch)
         items += batch_items
         size_bytes += batch_bytes
     if held:
-        yield _joined(held)
-
-
-def _joined(batches: list[ItemBatch]) -> ItemBatch:
-    if len(batches) == 1:
-        return batches[0]
-    paths = {batch.path for batch in batches}
-    return ItemBatch(
-        np.concatenate([batch.ordinals for batch in batches]),
-        np.concatenate([batch.ends for batch in batches]),
-        np.concatenate([batch.sizes for batch in batches]),
-        [key for batch in batches for key in batch.keys],
-        [payload for batch in batches for payload in batch.payloads],
-        {name: [value for batch in batches for value in batch.metadata[name]] for name in batches[0].metadata},
-        batches[0].path if len(paths) == 1 else "",
-        [locator for batch in batches for locator in batch.locators],
-        [reject for batch in batches for reject in batch.rejects],
-    )
+        yield joined(held)

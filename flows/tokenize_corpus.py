@@ -51,6 +51,7 @@ def run_partition(job: Job, plan: Plan, partition: Partition, reporter: Reporter
         workers=job.runner.workers,
         runner=job.runner.name,
         options=job.runner.options,
+        accelerator=job.runner.accelerator,
     )
     reporter.show(counter.update())
     next_look = 0.0

@@ -9,6 +9,7 @@ import apache_beam as beam
 
 from pipelines.dealing import deal
 from pipelines.requests import RunRequest
+from tokenmill.devices import wants_accelerator
 from tokenmill.plans import Plan
 from transforms import SplitReference, TokenizeSplits
 
@@ -26,7 +27,9 @@ def lanes_of(plan: Plan, request: RunRequest) -> list[list[SplitReference]]:
         for group in plan.groups():
             tables = tuple(name for name in group if source in covered[name])
             if tables:
-                references.append(SplitReference(split, tables))
+                first = plan.table(tables[0])
+                accelerated = wants_accelerator(first.device, first.tokenizer)
+                references.append(SplitReference(split, tables, accelerated))
                 costs.append(int(plan.splits.input_bytes[split]))
     lanes = request.workers if request.runner == "embedded" else len(references)
     return [[references[index] for index in lane] for lane in deal(costs, lanes)] if references else []
@@ -35,11 +38,18 @@ def lanes_of(plan: Plan, request: RunRequest) -> list[list[SplitReference]]:
 def build(pipeline: Any, request: RunRequest, lanes: Sequence[Sequence[SplitReference]]) -> Any:
     """Wire the graph into a pipeline; returns the collection of reports."""
     numbered = [(lane, reference) for lane, references in enumerate(lanes) for reference in references]
-    return (
+    references = (
         pipeline
         | "References" >> beam.Create(numbered)
         # The embedded runner deals groups to its workers in turn: a lane is a group, so a lane is a worker.
         | "Lanes" >> beam.GroupByKey()
         | "Splits" >> beam.FlatMapTuple(lambda _, references: references)
-        | "Tokenize" >> TokenizeSplits(request.output, request.generation)
     )
+    tokenize = TokenizeSplits(request.output, request.generation)
+    if request.accelerator is None:
+        return references | "Tokenize" >> tokenize
+    plain, accelerated = references | "Devices" >> beam.Partition(lambda reference, _: int(reference.accelerated), 2)
+    on_accelerators = TokenizeSplits(request.output, request.generation)
+    on_accelerators = on_accelerators.with_resource_hints(accelerator=request.accelerator)
+    reports = (plain | "Tokenize" >> tokenize, accelerated | "TokenizeOnAccelerators" >> on_accelerators)
+    return reports | "Reports" >> beam.Flatten()

@@ -22,7 +22,9 @@ from pipelines.lifetimes import die_with_parent
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]))  # before Beam is imported, which takes seconds
 
-os.environ.setdefault("RAYON_NUM_THREADS", "1")  # one native thread a worker; before any native library reads it
+# One native thread a worker; before any native library reads it.
+for _threads in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Beam logs every error several times over, with its own frames, and every start at INFO; what ends a run reaches the
 # owner as an event. It says through the root logger, at import, that Google's client libraries are absent.
@@ -32,6 +34,7 @@ logging.getLogger().addFilter(lambda record: "apitools not found" not in record.
 from pipelines import driver  # noqa: E402  the settings above come first
 from pipelines.requests import RunRequest  # noqa: E402
 from tokenmill.contract import resolve  # noqa: E402
+from tokenmill.devices import actual_device  # noqa: E402
 from tokenmill.encoders import loaded_encoder  # noqa: E402
 from tokenmill.errors import RunError, TokenmillError  # noqa: E402
 from tokenmill.registry import parse_tokenizer  # noqa: E402
@@ -64,7 +67,9 @@ def serve(owner: _Owner) -> None:
 
 def _load(config: dict[str, Any], device: str) -> None:
     try:
-        loaded_encoder(resolve(parse_tokenizer(config)), device)
+        resolved = resolve(parse_tokenizer(config))
+        if actual_device(device, resolved) == "cpu":  # CUDA does not survive a fork: workers load it themselves
+            loaded_encoder(resolved, device)
     except TokenmillError:
         return  # the run loads it again and reports what is wrong
 

@@ -18,6 +18,7 @@ class RunRequest:
         workers: Worker processes, for the embedded runner.
         runner: `embedded`, or a Beam runner's name.
         options: Beam pipeline options for other runners, passed through untouched.
+        accelerator: Beam's resource hint for tables that want one, passed through untouched; None for no hint.
         skip: Splits of the partition that are known to be done.
     """
 
@@ -28,6 +29,7 @@ class RunRequest:
     workers: int = 1
     runner: str = "embedded"
     options: tuple[str, ...] = ()
+    accelerator: str | None = None
     skip: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tokenmill.jobs import Job, job_schema, load_job, parse_job
 
 SOURCE = {"name": "docs", "uris": ["data/*.jsonl"]}
 SIZE = "should be a number of bytes, or a number with a unit such as 256MB or 1GiB"
-FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar' or 'warc'"
+FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar', 'warc' or 'image'"
 TABLE = {"name": "text", "tokenizer": {"id": "bytes"}}
 JOB = {"name": "books", "sources": [SOURCE], "tables": [TABLE], "output": "out"}
 
@@ -52,12 +52,53 @@ def test_smallest_job() -> None:
             {"sources": [{**SOURCE, "url": "x"}]},
             [
                 "sources.0.url: no such field (given 'x'); "
-                "allowed here: name, modality, uris, format, fields, metadata, encoding"
+                "allowed here: name, modality, uris, format, fields, metadata, encoding, background"
             ],
         ),
         (
             {"sources": [{**SOURCE, "fields": {"body": "x"}}]},
-            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, id"],
+            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, image, id"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "video"}]},
+            ["sources.0.modality: Input should be 'text' or 'image' (given 'video')"],
+        ),
+        (
+            {"sources": [{**SOURCE, "format": "image"}]},
+            [
+                "sources.0: format 'image' holds no text; "
+                "`modality: text` takes auto, jsonl, parquet, csv, tsv, text, lines, tar or warc"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "image", "format": "jsonl"}]},
+            ["sources.0: format 'jsonl' holds no image; `modality: image` takes auto, image, tar or parquet"],
+        ),
+        (
+            {"sources": [{**SOURCE, "fields": {"image": "x"}}]},
+            [
+                "sources.0: `fields.image` is for sources of `modality: image`; one of `modality: text` has "
+                "`fields.text`"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "image", "fields": {"text": "caption"}}]},
+            [
+                "sources.0: `fields.text` is for sources of `modality: text`; one of `modality: image` has "
+                "`fields.image`"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "background": [0, 0, 0]}]},
+            ["sources.0: `background` is for sources of `modality: image`"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "image", "background": [0, 0, 256]}]},
+            ["sources.0.background.2: Input should be less than or equal to 255 (given 256)"],
+        ),
+        (
+            {"limits": {"max_pixels": 0}},
+            ["limits.max_pixels: Input should be greater than or equal to 1 (given 0)"],
         ),
         (
             {"sources": [{**SOURCE, "metadata": {"n": "int"}}]},
@@ -92,7 +133,7 @@ def test_smallest_job() -> None:
         ({"runner": {"workers": 0}}, ["runner.workers: Input should be greater than or equal to 1 (given 0)"]),
         (
             {"runner": {"options": ["--x=1"]}},
-            ["runner: `options` are for Beam runners given by name; the embedded runner takes none"],
+            ["runner: `options` and `accelerator` are for Beam runners given by name; the embedded takes none"],
         ),
         (
             {"runner": {"name": "FlinkRunner", "workers": 8}},
@@ -183,7 +224,16 @@ def test_a_job_survives_json() -> None:
     """As a plan holds it, and as Prefect takes parameters."""
     parsed = parse_job(
         job(
-            sources=[{**SOURCE, "metadata": {"n": "int64"}, "fields": {"text": "a.b", "id": "c"}}],
+            sources=[
+                {**SOURCE, "metadata": {"n": "int64"}, "fields": {"text": "a.b", "id": "c"}},
+                {
+                    "name": "photos",
+                    "modality": "image",
+                    "uris": ["p"],
+                    "fields": {"image": "x"},
+                    "background": [0, 9, 255],
+                },
+            ],
             runner={"name": "FlinkRunner", "options": ["--x"]},
             limits={"max_item_bytes": "1MB"},
         )

@@ -9,7 +9,7 @@ import pytest
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
 from tests.test_encoders import write_ranks
 from tokenmill import planning
-from tokenmill.environment import describe_environment
+from tokenmill.devices import table_environment
 from tokenmill.errors import ChangedError, InputError, JobError, TokenizerError
 from tokenmill.jobs import Job
 from tokenmill.manifests import read_manifest, read_shard_table
@@ -210,8 +210,8 @@ def test_a_changed_and_a_missing_file_are_refused(inputs: Path, output: str) -> 
 def test_another_environment_needs_a_word(inputs: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(output, inputs)
     plan_of(job)
-    original = describe_environment
-    monkeypatch.setattr(planning, "describe_environment", lambda device: {**original(device), "numpy": "99.0"})
+    original = table_environment
+    monkeypatch.setattr(planning, "table_environment", lambda *table: {**original(*table), "numpy": "99.0"})
     with pytest.raises(ChangedError, match=r"begun in another environment: numpy was .*, is now 99\.0") as caught:
         plan_of(job)
     assert "--allow-environment-change" in str(caught.value.fix)

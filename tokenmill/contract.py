@@ -118,7 +118,8 @@ class Tokenizer(BaseModel):
     """Base of tokenizer configs.
 
     Subclasses declare `id`, `modality`, `implementation_version` (raised whenever the same config gives other tokens),
-    `devices`, the kinds that it can run on, and, in `locations`, the names of fields that only say where an asset lies:
+    `devices`, the kinds that it can run on, `libraries`, the distributions that decide its tokens (their versions are
+    recorded with what was made), and, in `locations`, the names of fields that only say where an asset lies:
     those enter no fingerprint.
     """
 
@@ -128,6 +129,7 @@ class Tokenizer(BaseModel):
     modality: ClassVar[str] = "text"
     implementation_version: ClassVar[int] = 1
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    libraries: ClassVar[tuple[str, ...]] = ()
     locations: ClassVar[frozenset[str]] = frozenset()
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenmill.contract import Encoded, Encoder, Failure, ResolvedTokenizer, empty_streams, resolve
+from tokenmill.devices import actual_device
 from tokenmill.errors import AssetError, ItemError, RunError, SpecError, TokenmillError
 from tokenmill.plans import Plan
 from tokenmill.registry import parse_tokenizer
@@ -15,17 +16,12 @@ from tokenmill.streams import Jagged, StreamSpec
 _loaded: dict[tuple[str, str], Encoder] = {}
 
 
-def actual_device(device: str) -> str:
-    """Return the device that a planned one means in this process. Every tokenizer so far runs on the CPU."""
-    return "cpu" if device == "auto" else device
-
-
 def loaded_encoder(resolved: ResolvedTokenizer, device: str) -> Encoder:
     """Return this process's encoder for a planned tokenizer, loading it at the first call.
 
     Raises AssetError where the vocabulary or weights found here are not those that were planned.
     """
-    device = actual_device(device)
+    device = actual_device(device, resolved)
     key = (resolved.fingerprint, device)
     if key not in _loaded:
         tokenizer = parse_tokenizer(resolved.config)

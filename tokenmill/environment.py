@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 
-# Libraries that decide ids or bytes. Storage, Beam and Prefect decide neither.
+# Libraries that decide ids or bytes of any table; a tokenizer names further ones. Storage, Beam and Prefect decide
+# neither.
 _LIBRARIES = ("fastokens", "numpy", "pyarrow", "sentencepiece", "tiktoken", "tokenizers", "tokenmill")
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
     versions = {"python": platform.python_version(), "machine": platform.machine()}
-    for library in _LIBRARIES:
+    for library in (*_LIBRARIES, *libraries):
         try:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
@@ -21,9 +23,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def describe_environment(device: str) -> dict[str, str]:
-    """Return the versions and the kind of device under which a table's tokens are made here."""
-    return {**_versions(), "device": device.partition(":")[0]}
+def describe_environment(device: str, libraries: Sequence[str] = ()) -> dict[str, str]:
+    """Return versions, of these libraries too, and the kind of device: what a table's tokens are made under here."""
+    return {**_versions(tuple(libraries)), "device": device.partition(":")[0]}
 
 
 def environment_difference(before: dict[str, str], now: dict[str, str]) -> str | None:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from tokenmill import layout
 from tokenmill.contract import Encoded, Failure
-from tokenmill.encoders import actual_device, loaded_encoder
+from tokenmill.devices import table_environment
+from tokenmill.encoders import loaded_encoder
 from tokenmill.encoding_ahead import EncodingAhead, preparation_threads, without_failed
-from tokenmill.environment import describe_environment
 from tokenmill.errors import CorruptionError
 from tokenmill.layout import ReceiptName
 from tokenmill.part_files import create_receipt, put_rejects, put_shard, put_statistics
@@ -189,8 +189,7 @@ class _SplitWork:
         self.number = split
         self.split = plan.splits[split]
         self.tables = tables
-        limits = plan.job.limits
-        self.limits = ReadLimits(int(limits.max_item_bytes), int(limits.max_metadata_bytes))
+        self.limits = ReadLimits.of(plan.job.limits)
         self.part_bytes = int(plan.job.splitting.part_bytes)
         self._attempts: dict[tuple[str, int], int] = {}
 
@@ -331,7 +330,7 @@ class _PartBuilder:
             items=stop.ordinal - start.ordinal,
             rejected=self._rejects.lost_items,
             input_bytes=self._statistics.input_bytes,
-            environment=describe_environment(actual_device(table.device)),
+            environment=table_environment(table.device, table.tokenizer),
             seconds=round(time.perf_counter() - started, 3),
             attempt_id=uuid.uuid4().hex,
             takedown=work.plan.takedown_number,

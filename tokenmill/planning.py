@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenmill.contract import ResolvedTokenizer, resolve
-from tokenmill.encoders import actual_device
-from tokenmill.environment import describe_environment, environment_difference
+from tokenmill.devices import table_environment
+from tokenmill.environment import environment_difference
 from tokenmill.errors import ChangedError, JobError
 from tokenmill.jobs import Job, Source
 from tokenmill.plans import (
@@ -81,7 +81,7 @@ def draft_plan(storage: Storage, job: Job, *, allow_environment_change: bool = F
     _check_tables(job, tokenizers)
     found = [_find(source) for source in job.sources]
     tables = tuple(planned_table(table, job.sources_of(table), tokenizers[table.name]) for table in job.tables)
-    environment = {table.name: describe_environment(actual_device(table.device)) for table in tables}
+    environment = {table.name: table_environment(table.device, table.tokenizer) for table in tables}
 
     newest = newest_generation(storage, "plans")
     takedown = newest_takedown(storage)
@@ -170,6 +170,7 @@ def _check_reading(before: Job, now: Job) -> None:
         ("splitting", before.splitting.model_dump(mode="json"), now.splitting.model_dump(mode="json")),
         ("limits.max_item_bytes", int(before.limits.max_item_bytes), int(now.limits.max_item_bytes)),
         ("limits.max_metadata_bytes", int(before.limits.max_metadata_bytes), int(now.limits.max_metadata_bytes)),
+        ("limits.max_pixels", before.limits.max_pixels, now.limits.max_pixels),
     ]
     for source in now.sources:
         if source.name in old:

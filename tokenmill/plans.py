@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tokenmill import layout
 from tokenmill.contract import ResolvedTokenizer
+from tokenmill.devices import wants_accelerator
 from tokenmill.errors import CorruptionError, DatasetError
 from tokenmill.jobs import Job, Source, Table
 from tokenmill.receipts import Receipt
@@ -192,10 +193,10 @@ class Plan:
         raise DatasetError(f"has no table {name!r}; it has {[table.name for table in self.tables]}")
 
     def groups(self) -> list[tuple[str, ...]]:
-        """Return the tables that one reading of a split serves: those of one device class."""
-        groups: dict[str, list[str]] = {}
+        """Return the tables that one reading of a split serves: those without an accelerator, and those with one."""
+        groups: dict[bool, list[str]] = {}
         for table in self.tables:
-            groups.setdefault(table.device.partition(":")[0], []).append(table.name)
+            groups.setdefault(wants_accelerator(table.device, table.tokenizer), []).append(table.name)
         return [tuple(names) for names in groups.values()]
 
     def metadata_columns(self, table: PlannedTable) -> dict[str, str]:

@@ -22,10 +22,11 @@ from tokenmill.storage.outputs import Storage
 
 
 class SplitReference(NamedTuple):
-    """A split of a plan, and the tables that one reading of it serves."""
+    """A split of a plan, the tables that one reading of it serves, and whether those want an accelerator."""
 
     split: int
     tables: tuple[str, ...]
+    accelerated: bool = False
 
 
 class PipelineFailure(Exception):

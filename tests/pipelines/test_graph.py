@@ -2,9 +2,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.graph import lanes_of
+from pipelines.graph import build, lanes_of
 from pipelines.requests import RunRequest
 from tests.test_parts import made_up_plan
 from tokenmill.plans import Plan, SplitTable
@@ -46,6 +48,27 @@ def test_tables_of_other_devices_are_references_of_their_own(plan: Plan) -> None
     assert plan.groups() == [("text",), ("framed",)]
     counts = Counter(reference.split for lane in lanes_of(plan, request()) for reference in lane)
     assert counts == {n: 1 if n % 2 else 2 for n in range(10)}
+
+
+def test_tables_that_want_an_accelerator_carry_the_hint(plan: Plan) -> None:
+    plan = replace(plan, tables=(plan.tables[0], replace(plan.tables[1], device="cuda")))
+    hint = "type:nvidia-l4;count:1;install-nvidia-driver"
+    found: dict[str | None, list[str]] = {}
+    for accelerator in (None, hint):
+        asked = request(runner="DataflowRunner", accelerator=accelerator)
+        pipeline = beam.Pipeline(options=PipelineOptions([]))
+        lanes = lanes_of(plan, asked)
+        build(pipeline, asked, lanes)
+        assert {reference.accelerated for lane in lanes for reference in lane} == {True, False}
+        proto = pipeline.to_runner_api()
+        hinted = {
+            transform.unique_name
+            for transform in proto.components.transforms.values()
+            if hint.encode() in proto.components.environments[transform.environment_id].resource_hints.values()
+        }
+        found[accelerator] = sorted(name.partition("/")[0] for name in hinted)
+    assert found[None] == []
+    assert set(found[hint]) == {"TokenizeOnAccelerators"}
 
 
 def test_a_partition_and_what_is_skipped(plan: Plan) -> None:

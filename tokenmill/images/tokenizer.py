@@ -14,6 +14,7 @@ class ImageTokenizer(Tokenizer):
     """Base of the configs of image tokenizers."""
 
     modality: ClassVar[str] = "image"
+    libraries: ClassVar[tuple[str, ...]] = ("pillow",)
 
     geometry: Geometry = Geometry()
     """How images become the pixels that are tokenized."""
@@ -43,4 +44,4 @@ class ImagePreparation:
         """Decode and place an ImageFile; raises ItemError where it cannot be decoded."""
         if not isinstance(payload, ImageFile):
             raise TypeError(f"an image tokenizer takes ImageFile; given {type(payload).__name__}")
-        return self._geometry.place(payload.pixels())
+        return payload.placed(self._geometry)

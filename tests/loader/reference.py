@@ -37,11 +37,14 @@ class Reference:
         stream: str = "ids",
         separator: int | None = None,
         subset: Subset | None = None,
+        prefix: int | None = None,
     ) -> None:
         rows = enumerate(tokenmill.open(uri)[table])
         kept = [(number, row) for number, row in rows if subset is None or subset.contains(row.key)]
         end = [] if separator is None else [separator]
-        self.documents: dict[int, list[int]] = {number: row.streams[stream].tolist() + end for number, row in kept}
+        self.documents: dict[int, list[int]] = {
+            number: row.streams[stream][:prefix].tolist() + end for number, row in kept
+        }
         self.ring = [(number, place) for number, ids in self.documents.items() for place in range(len(ids))]
 
     def check(self, batch: Batch, *, pad_id: int = 0) -> None:

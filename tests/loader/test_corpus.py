@@ -21,7 +21,10 @@ from tokenmill.streams import StreamSpec
 SHARDS = [[], [0, 5, 1], [30, 0, 0], [], [0], [7, 2, 0, 1]]
 #: Half of the keys `doc-<number>` or so.
 HALF = Subset("train", 0.5, 1)
-WAYS = [(None, None), (SEPARATOR, None), (None, HALF), (SEPARATOR, HALF)]
+WAYS: list[dict[str, Any]] = [
+    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"separator": SEPARATOR, "subset": HALF},
+    {"prefix": 4}, {"separator": SEPARATOR, "subset": HALF, "prefix": 1},
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +66,14 @@ def places_of(corpus: TokenCorpus, begin: int, count: int) -> list[tuple[int, in
     ]
 
 
-@pytest.mark.parametrize(("separator", "subset"), WAYS)
-def test_places_are_the_rows_tokens_end_to_end(uri: str, separator: int | None, subset: Subset | None) -> None:
-    corpus = TokenCorpus(uri, separator=separator, subset=subset)
-    reference = Reference(uri, separator=separator, subset=subset)
+@pytest.mark.parametrize("way", WAYS)
+def test_places_are_the_rows_tokens_end_to_end(uri: str, way: dict[str, Any]) -> None:
+    corpus = TokenCorpus(uri, **way)
+    reference = Reference(uri, **way)
     ids = [token for document in reference.documents.values() for token in document]
     assert corpus.tokens == len(ids) == corpus.ends[-1] == corpus.lengths.sum()
     assert corpus.lengths.tolist() == [corpus.rows(shard).starts[-1] for shard in range(len(SHARDS))]
-    assert corpus.plain == (separator is None and subset is None)
+    assert corpus.plain == (not way)
     for begin in range(-3, len(ids) + 3):
         for count in (1, 2, 6, len(ids), 2 * len(ids) + 1):
             around = [(begin + number) % len(ids) for number in range(count)]
@@ -78,10 +81,10 @@ def test_places_are_the_rows_tokens_end_to_end(uri: str, separator: int | None, 
             assert places_of(corpus, begin, count) == [reference.ring[place] for place in around]
 
 
-@pytest.mark.parametrize(("separator", "subset"), WAYS)
-def test_the_values_of_places_are_announced(uri: str, separator: int | None, subset: Subset | None) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_the_values_of_places_are_announced(uri: str, way: dict[str, Any]) -> None:
     # What is announced to be read covers what is read; before rows are known it is a guess of the right size.
-    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+    corpus = TokenCorpus(uri, **way)
     for known in (False, True):
         for shard, length in enumerate(corpus.lengths.tolist()):
             values = sum(SHARDS[shard])
@@ -112,9 +115,9 @@ def watch_reads(corpus: TokenCorpus, shard: int, start: int, stop: int) -> set[i
     return taken
 
 
-@pytest.mark.parametrize(("separator", "subset"), WAYS)
-def test_pieces_of_several_runs_at_once(uri: str, separator: int | None, subset: Subset | None) -> None:
-    corpus = TokenCorpus(uri, separator=separator, subset=subset)
+@pytest.mark.parametrize("way", WAYS)
+def test_pieces_of_several_runs_at_once(uri: str, way: dict[str, Any]) -> None:
+    corpus = TokenCorpus(uri, **way)
     runs = [
         (shard, start)
         for shard, length in enumerate(corpus.lengths.tolist())
@@ -137,11 +140,11 @@ def test_pieces_of_several_runs_at_once(uri: str, separator: int | None, subset:
 @settings(max_examples=30)
 @given(st.sampled_from(WAYS), st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 12))
 def test_rows_of_few_shards_are_remembered(
-    tmp_path_factory: pytest.TempPathFactory, way: tuple[int | None, Subset | None], asked: list[int], most: int
+    tmp_path_factory: pytest.TempPathFactory, way: dict[str, Any], asked: list[int], most: int
 ) -> None:
     uri = write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
-    corpus = TokenCorpus(uri, separator=way[0], subset=way[1])
-    fresh = TokenCorpus(uri, separator=way[0], subset=way[1])
+    corpus = TokenCorpus(uri, **way)
+    fresh = TokenCorpus(uri, **way)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus_module, "_REMEMBERED_ROWS", most)
         for shard in asked:
@@ -153,11 +156,11 @@ def test_rows_of_few_shards_are_remembered(
             assert corpus._remembered <= most or len(corpus._rows) == 1
 
 
-@pytest.mark.parametrize(("separator", "subset"), WAYS)
-def test_rows_of_shards(uri: str, separator: int | None, subset: Subset | None) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_of_shards(uri: str, way: dict[str, Any]) -> None:
     before = set(threading.enumerate())
-    corpus = TokenCorpus(uri, separator=separator, subset=subset)
-    reference = Reference(uri, separator=separator, subset=subset)
+    corpus = TokenCorpus(uri, **way)
+    reference = Reference(uri, **way)
     numbers: list[int] = []
     for rows in corpus.every_rows(range(len(SHARDS))):
         count = len(rows.values)
@@ -205,9 +208,9 @@ def test_generations(tmp_path: Path) -> None:
     assert corpus.fingerprint == first.fingerprint != newest.fingerprint
 
 
-@pytest.mark.parametrize(("separator", "subset"), WAYS)
-def test_pickles(uri: str, separator: int | None, subset: Subset | None) -> None:
-    corpus = TokenCorpus(uri, separator=separator, subset=subset, check=False, mapped_shards=3)
+@pytest.mark.parametrize("way", WAYS)
+def test_pickles(uri: str, way: dict[str, Any]) -> None:
+    corpus = TokenCorpus(uri, **way, check=False, mapped_shards=3)
     again = pickle.loads(pickle.dumps(corpus))
     assert read_all(again, 1, corpus.tokens) == read_all(corpus, 1, corpus.tokens)
     assert again.__reduce__()[1] == corpus.__reduce__()[1]

@@ -21,7 +21,7 @@ from tokenmill.loader.packing import best_fit
 SHARDS = [[3, 0, 5, 3], [0], [], [40, 3, 3], [1, 1, 1], [0, 0], [17, 2, 8]]
 HALF = Subset("train", 0.5, 1)
 OPTIONS: list[dict[str, Any]] = [
-    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"separator": SEPARATOR, "subset": HALF}
+    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2}, {"separator": SEPARATOR, "subset": HALF, "prefix": 7}
 ]  # fmt: skip
 
 

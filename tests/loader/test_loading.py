@@ -400,6 +400,7 @@ def test_the_newest_generation_unless_another_is_asked_for(tmp_path: Path) -> No
         ({"window": 100, "packing": "documents"}, r"a global batch of 3 samples of 100 tokens .* has \(2 samples\)"),
         ({"fields": ("positions",)}, "the fields of a batch are positions"),
         ({"stream": "words"}, "no stream 'words'; it has ids"),
+        ({"prefix": 0}, "a prefix of 0 tokens of every row"),
         ({"tokenizer": "0" * 64}, "and 0{64} was asked for"),
         ({"separator": 1_000_000}, "the separator 1000000 is not an id of stream 'ids', whose vocabulary has 1000000"),
         ({"packing": "tetris"}, "packing 'tetris' is not one of 'windows', 'documents'"),
@@ -426,5 +427,5 @@ def test_datasets_that_are_not_there(uri: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["table", "stream", "generation", "tokenizer"])
 def test_what_belongs_to_a_source_of_a_mix(uri: str, name: str) -> None:
-    with pytest.raises(LoaderError, match=r"belong to each source of a mix: Source\(…\)"):
+    with pytest.raises(LoaderError, match=r"belong to each source: Source\(…\)"):
         TokenLoader([Source(uri)], window=4, global_batch_size=1, **{name: 1})  # type: ignore[arg-type]

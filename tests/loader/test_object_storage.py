@@ -40,8 +40,8 @@ def batches(uri: str, **options: Any) -> list[Mapping[str, Any]]:
 @pytest.mark.parametrize("shuffle", ["global", "blocks", "none"])
 @pytest.mark.parametrize(
     "rest",
-    [{}, {"separator": SEPARATOR, "subset": Subset("train", 0.2), "tail": "pad"}],
-    ids=["plain", "separator-subset-pad"],
+    [{}, {"separator": SEPARATOR, "subset": Subset("train", 0.2), "prefix": 50, "tail": "pad"}],
+    ids=["plain", "separator-subset-prefix-pad"],
 )
 def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: str, rest: dict[str, Any]) -> None:
     options: dict[str, Any] = {"packing": packing, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 3, **rest}

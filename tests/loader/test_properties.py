@@ -79,7 +79,8 @@ class Case:
         return made
 
     def reference(self, corpora: Corpora) -> Reference:
-        return Reference(corpora(self.shards), separator=self.options["separator"], subset=self.options["subset"])
+        names = ("separator", "subset", "prefix")
+        return Reference(corpora(self.shards), **{name: self.options[name] for name in names})
 
     @property
     def pads(self) -> bool:
@@ -99,6 +100,7 @@ def cases(draw: st.DrawFn) -> Case:
         "tail": draw(st.sampled_from(["drop", "pad"])),
         "separator": draw(st.sampled_from([None, SEPARATOR])),
         "subset": draw(st.none() | subset),
+        "prefix": draw(st.none() | st.integers(1, 20)),
         "seed": draw(st.integers(0, 3)),
         "block_tokens": window * draw(st.integers(1, 4)),
         "open_blocks": draw(st.integers(1, 3)),

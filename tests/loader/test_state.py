@@ -141,6 +141,13 @@ def test_another_order_is_refused(uri: str, name: str, changes: dict[str, Any], 
         make(uri).load_state_dict(other.state_dict())
 
 
+def test_another_prefix_of_the_rows_is_refused(uri: str) -> None:
+    state = make(uri).state_dict()
+    with pytest.raises(LoaderError, match=r"ids\[:2\]"):
+        make(uri, prefix=2).load_state_dict(state)
+    make(uri, prefix=2).load_state_dict(make(uri, prefix=2).state_dict())
+
+
 def test_other_sources_are_refused(uri: str, tmp_path: Path) -> None:
     second = write_corpus(tmp_path / "second", [[30]])
 

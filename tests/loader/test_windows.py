@@ -17,7 +17,9 @@ from tokenmill.loader.values import ShardValues
 
 SHARDS = [[3, 0, 5], [0], [], [40], [1, 1, 1]]
 HALF = Subset("train", 0.5, 1)
-OPTIONS = [{}, {"separator": SEPARATOR}, {"subset": HALF}, {"separator": SEPARATOR, "subset": HALF}]
+OPTIONS: list[dict[str, Any]] = [
+    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2}, {"separator": SEPARATOR, "subset": HALF, "prefix": 7}
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """A table seen as one long sequence of tokens over its shards, in source order: what windows and packings are cut from.
 
 Places in that sequence count every token that a loader delivers: the separator that may follow each document has a
-place of its own, and rows that a subset leaves out have none. Which places make a sample is not decided here.
+place of its own, and rows that a subset leaves out, and tokens behind the prefix that is read of every row, have none.
+Which places make a sample is not decided here.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class TokenCorpus:
         stream: Name of the stream, whose rows must have one dimension; default the table's first.
         separator: Token that follows every document.
         subset: Rows to keep; default all.
+        prefix: Tokens of every row to keep, its first ones: of a tokenizer whose rows decode from any prefix, a
+            coarser item at a lower price; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning (8 digits or more).
         check: Whether blocks of local shards are compared with their checksums when they are first read; blocks from
@@ -90,6 +93,7 @@ class TokenCorpus:
         stream: str | None = None,
         separator: int | None = None,
         subset: Subset | None = None,
+        prefix: int | None = None,
         generation: int | None = None,
         tokenizer: str | None = None,
         check: bool = True,
@@ -111,6 +115,7 @@ class TokenCorpus:
         self.stream = _check_stream(self.table, stream, self.uri)
         self.separator = separator
         self.subset = subset
+        self.prefix = prefix
         self.id_offset = id_offset
         self._check = check
         self._cache = cache
@@ -118,6 +123,8 @@ class TokenCorpus:
         self._memory_bytes = memory_bytes
         self._check_tokenizer(tokenizer)
         self._check_separator()
+        if prefix is not None and prefix < 1:
+            raise LoaderError(f"a prefix of {prefix} tokens of every row; it must have one or more", where=self.uri)
         self.shards = self.table.shards
         self._counts = self.shards.column(f"tokens.{self.stream}")
         self._first_rows = self.shards.row_ends - self.shards.column("rows")
@@ -136,7 +143,12 @@ class TokenCorpus:
     @property
     def plain(self) -> bool:
         """Whether places are just the shards' values, end to end."""
-        return self.separator is None and self.subset is None
+        return self.separator is None and self.subset is None and self.prefix is None
+
+    @property
+    def what(self) -> str:
+        """The stream's name, and how much of every row is read."""
+        return self.stream if self.prefix is None else f"{self.stream}[:{self.prefix}]"
 
     @property
     def local(self) -> bool:
@@ -268,7 +280,10 @@ class TokenCorpus:
         first = int(self._first_rows[shard])
         if self.plain:
             return ShardRows(first, None, offsets, offsets[:-1])
-        lengths = np.diff(offsets) + (self.separator is not None)
+        lengths = np.diff(offsets)
+        if self.prefix is not None:
+            np.minimum(lengths, self.prefix, out=lengths)
+        lengths += self.separator is not None
         rows = None
         values = offsets[:-1]
         if self.subset is not None:
@@ -280,8 +295,8 @@ class TokenCorpus:
         return ShardRows(first, rows, starts, values)
 
     def _count(self) -> npt.NDArray[np.int64]:
-        """Return int64 `[shard]`, tokens that each shard has; a subset is counted by reading all keys."""
-        if self.subset is not None:
+        """Return int64 `[shard]`, tokens that each shard has; a subset and prefixes are counted by reading all rows."""
+        if self.subset is not None or self.prefix is not None:
             shards = range(len(self.shards))
             return np.fromiter((rows.starts[-1] for rows in self.every_rows(shards)), np.int64, len(self.shards))
         return self._counts if self.separator is None else self._counts + self.shards.column("rows")
@@ -330,6 +345,7 @@ class TokenCorpus:
                     "stream": self.stream,
                     "separator": self.separator,
                     "subset": self.subset,
+                    "prefix": self.prefix,
                     "generation": self.generation,
                     "check": self._check,
                     "cache": self._cache,
@@ -341,7 +357,7 @@ class TokenCorpus:
         )
 
     def __repr__(self) -> str:
-        return f"<{self.tokens} tokens: {self.stream!r} of table {self.table.name!r} of {self.uri}>"
+        return f"<{self.tokens} tokens: {self.what!r} of table {self.table.name!r} of {self.uri}>"
 
 
 def rows_between(starts: npt.NDArray[np.int64], start: int, stop: int) -> tuple[int, int]:

@@ -67,6 +67,7 @@ class TokenLoader:
         subset: The training or the validation rows; default all.
         fields: Arrays of a batch.
         stream: Name of the stream; default the table's first.
+        prefix: Tokens of every row to read, its first ones: a budget for rows of adaptive length; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning.
         check: Whether blocks of local shards are compared with their checksums when they are first read.
@@ -97,6 +98,7 @@ class TokenLoader:
         subset: Subset | None = None,
         fields: Collection[str] = FIELDS,
         stream: str | None = None,
+        prefix: int | None = None,
         generation: int | None = None,
         tokenizer: str | None = None,
         check: bool = True,
@@ -113,9 +115,12 @@ class TokenLoader:
         if window < 1:
             raise LoaderError(f"a window of {window} tokens; it must have one or more")
         if isinstance(data, str):
-            sources: Sequence[Source] = [Source(data, table, stream=stream, generation=generation, tokenizer=tokenizer)]
-        elif (table, stream, generation, tokenizer) != (None, None, None, None):
-            raise LoaderError("table, stream, generation and tokenizer belong to each source of a mix: Source(…)")
+            whole = Source(data, table, stream=stream, prefix=prefix, generation=generation, tokenizer=tokenizer)
+            sources: Sequence[Source] = [whole]
+        elif (table, stream, prefix, generation, tokenizer) != (None,) * 5:
+            raise LoaderError(
+                "table, stream, prefix, generation and tokenizer belong to each source: Source(…)"
+            )
         else:
             sources = data
         self._share = Share(global_batch_size, rank, world_size)

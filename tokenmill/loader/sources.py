@@ -38,6 +38,7 @@ class Source:
         weight: Its share of the samples, relative to the other sources' weights; 0 leaves it out for now.
         name: What states and reports call it; default the uri's last part and the table.
         stream: Name of the stream; default the table's first.
+        prefix: Tokens of every row to read, its first ones; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have.
         id_offset: Number added to every id, its place in a vocabulary that sources of different tokenizers share.
@@ -48,6 +49,7 @@ class Source:
     weight: float = 1.0
     name: str | None = None
     stream: str | None = None
+    prefix: int | None = None
     generation: int | None = None
     tokenizer: str | None = None
     id_offset: int | None = None
@@ -118,7 +120,7 @@ class OpenSource:
     def state(self, place: Place) -> SourceState:
         """Return what a state says of the source where it stands at a place."""
         corpus = self.corpus
-        return SourceState(self.name, shortened(corpus.fingerprint), corpus.stream, corpus.generation, place)
+        return SourceState(self.name, shortened(corpus.fingerprint), corpus.what, corpus.generation, place)
 
     def pinned(self) -> Source:
         """Return the source as it was opened, for another process to open the same."""
@@ -157,6 +159,7 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         stream=source.stream,
         separator=reading.separator,
         subset=reading.subset,
+        prefix=source.prefix,
         generation=source.generation,
         tokenizer=source.tokenizer,
         check=reading.check,

@@ -42,6 +42,7 @@ from tokenmill.manifests import Manifest, read_manifest
 from tokenmill.planning import make_plan
 from tokenmill.publication import publish
 from tokenmill.receipts import list_receipts
+from tokenmill.registry import tokenizer_names
 from tokenmill.storage.outputs import Storage
 
 GOOD = [{"id": f"g{n}", "text": f"good text {n} " * 20} for n in range(200)]
@@ -516,7 +517,7 @@ def test_an_unknown_tokenizer(inputs: Path, output: str) -> None:
     write_jsonl(inputs / "a.jsonl", GOOD)
     with pytest.raises(TokenizerError, match="there is no tokenizer 'tiktokn'; did you mean 'tiktoken'") as caught:
         build_dataset(job_of(output, inputs, tables=[{"name": "text", "tokenizer": {"id": "tiktokn"}}]))
-    assert "bytes, huggingface, sentencepiece, tiktoken" in str(caught.value.fix)
+    assert f"use one of: {', '.join(tokenizer_names())}" in str(caught.value.fix)
     with pytest.raises(TokenizerError, match=r"tokenizer\.vocabulary: Input should be 'cl100k_base'"):
         build_dataset(
             job_of(output, inputs, tables=[{"name": "text", "tokenizer": {"id": "tiktoken", "vocabulary": "x"}}])

@@ -3,17 +3,22 @@ import pickle
 import pytest
 
 from tokenmill import errors
-from tokenmill.errors import AssetError, JobError, RunError, StorageError, TokenmillError, error_from_json
+from tokenmill.errors import AssetError, ItemError, JobError, RunError, StorageError, TokenmillError, error_from_json
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TokenmillError)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_cross_processes(kind: type[TokenmillError]) -> None:
-    error = kind("it broke", where="s3://b/x", fix="mend it")
+    error = (
+        ItemError("damaged", "it broke", where="s3://b/x", fix="mend it")
+        if kind is ItemError
+        else kind("it broke", where="s3://b/x", fix="mend it")
+    )
     for copy in (pickle.loads(pickle.dumps(error)), error_from_json(error.to_json())):
         assert type(copy) is kind
         assert (copy.what, copy.where, copy.fix, str(copy)) == (error.what, error.where, error.fix, str(error))
+        assert getattr(copy, "reason", None) == getattr(error, "reason", None)
     assert str(error) == "s3://b/x: it broke\n  → mend it"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tokenmill import jobs
 from tokenmill.errors import JobError
-from tokenmill.jobs import Job, job_schema, load_job, parse_job
+from tokenmill.jobs import Job, Splitting, job_schema, load_job, parse_job
 
 SOURCE = {"name": "docs", "uris": ["data/*.jsonl"]}
 SIZE = "should be a number of bytes, or a number with a unit such as 256MB or 1GiB"
@@ -241,6 +241,17 @@ def test_a_job_survives_json() -> None:
     assert Job.model_validate(json.loads(json.dumps(parsed.model_dump(mode="json")))) == parsed
 
 
+def test_a_job_of_text_says_nothing_of_images() -> None:
+    """So that plans of text are, byte for byte, what they were before there were images."""
+    assert "image" not in json.dumps(parse_job(JOB).model_dump(mode="json"))
+    assert "pixels" not in json.dumps(parse_job(JOB).model_dump(mode="json"))
+    limited = parse_job(job(limits={"max_pixels": 5}))
+    assert Job.model_validate(limited.model_dump(mode="json")) == limited
+    photos = parse_job(job(sources=[{**SOURCE, "modality": "image"}])).model_dump(mode="json")
+    assert photos["sources"][0]["background"] == [255, 255, 255]
+    assert photos["limits"]["max_pixels"] == 64_000_000
+
+
 def test_yaml(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(
@@ -295,3 +306,31 @@ def test_schema_describes_every_field() -> None:
         assert {model.__name__ for model in models} >= {name}
         for field, value in definition["properties"].items():
             assert value.get("description"), f"{name}.{field} has no description"
+
+
+@pytest.mark.parametrize(
+    ("modalities", "splitting", "part_bytes"),
+    [
+        (["text"], {}, 32_000_000),
+        (["image"], {}, 256_000_000),
+        (["image", "image"], {"split_bytes": "1GB"}, 256_000_000),
+        (["image"], {"part_bytes": 32_000_000}, 32_000_000),
+        (["image", "text"], {}, 32_000_000),
+    ],
+)
+def test_parts_of_images_are_larger(modalities: list[str], splitting: dict[str, Any], part_bytes: int) -> None:
+    sources = [
+        {"name": f"s{number}", "modality": modality, "uris": ["in"]} for number, modality in enumerate(modalities)
+    ]
+    tokenizers = {"text": {"id": "bytes"}, "image": {"id": "klt"}}
+    tables = [
+        {"name": f"t{number}", "sources": [f"s{number}"], "tokenizer": tokenizers[modality]}
+        for number, modality in enumerate(modalities)
+    ]
+    made = parse_job({"name": "j", "sources": sources, "tables": tables, "output": "out", "splitting": splitting})
+    assert made.splitting.part_bytes == part_bytes
+    assert parse_job(made.model_dump(mode="json")) == made
+    again = Job(
+        name="j", sources=made.sources, tables=made.tables, output="out", splitting=Splitting.model_validate(splitting)
+    )
+    assert again.splitting.part_bytes == part_bytes

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.datasets import build_dataset
 from tests.golden import COLUMNS, ROWS
+from tests.mosaics import mosaic_job, register, write_pictures
 from tests.shard_cases import STREAMS, header, rows_of
+from tests.takedown_cases import merged, whole
 from tokenmill.contract import ResolvedTokenizer
 from tokenmill.errors import CorruptionError
 from tokenmill.jobs import parse_job
 from tokenmill.layout import ReceiptName
+from tokenmill.manifests import read_manifest
 from tokenmill.part_files import create_receipt, put_rejects, put_shard, put_statistics
 from tokenmill.part_rewriting import rewrite_part
 from tokenmill.plans import Plan, PlannedTable, SplitTable
@@ -26,6 +31,7 @@ from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import Jagged
 from tokenmill.takedown_lists import Takedown, key_digests
+from tokenmill.takedowns import take_down
 
 HEADER = header(COLUMNS)
 REJECTS = [
@@ -193,3 +199,21 @@ def test_a_shard_that_is_another_is_not_copied(storage: Storage) -> None:
     other = replace(receipt, shards=(replace(receipt.shards[0], rows=4),))
     with pytest.raises(CorruptionError, match="another shard than its receipt says"):
         rewrite_part(storage, plan_for(["ascii"]), other)
+
+
+def test_statistics_of_the_images_that_stay_are_those_of_a_dataset_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    roots = {}
+    for name, gone in (("all", []), ("kept", ["0.png", "3.png"])):
+        pictures = write_pictures(tmp_path / name / "pictures")
+        for key in gone:
+            (pictures / key).unlink()
+        build_dataset(mosaic_job(tmp_path / name / "out", pictures))
+        roots[name] = Storage.open(str(tmp_path / name / "out"))
+    take_down(roots["all"], ["0.png", "3.png"])
+    whole(roots["all"].uri)
+    mine, theirs = (merged(storage, read_manifest(storage), "mosaic") for storage in roots.values())
+    assert mine == theirs
+    assert mine.overall().streams["error"].errors is not None

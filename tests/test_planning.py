@@ -145,6 +145,7 @@ def test_a_vocabulary_that_has_moved_is_the_same_vocabulary(inputs: Path, output
         ({"splitting": {"part_bytes": 8192}}, "splitting was {.*'part_bytes': 4096.*}, is now {.*'part_bytes': 8192"),
         ({"limits": {"max_item_bytes": 1000}}, "limits.max_item_bytes was 256000000, is now 1000"),
         ({"limits": {"max_metadata_bytes": 1000}}, "limits.max_metadata_bytes was 1000000, is now 1000"),
+        ({"limits": {"max_pixels": 1000}}, "limits.max_pixels was 64000000, is now 1000"),
         (
             {"source": {"fields": {"text": "title", "id": "id"}}},
             "source 'docs': fields was {.*'text'.*}, is now {.*'title'",

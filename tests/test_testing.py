@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from tokenmill.contract import Asset, Decoder, Encoded, Encoder, TokenClasses, Tokenizer, hash_file
 from tokenmill.errors import SpecError, TokenizerError
+from tokenmill.images.geometry import Geometry, Placed
+from tokenmill.images.image_file import ImageFile
+from tokenmill.images.tokenizer import ImagePreparation, ImageTokenizer
 from tokenmill.streams import Jagged, StreamSpec
 from tokenmill.testing import Case, check_tokenizer
 
@@ -201,3 +209,177 @@ def test_a_case_that_checks_too_little_is_refused(
     source.write_bytes(b"abc")
     with pytest.raises(AssertionError, match=says):
         run(case(Characters, tmp_path, **changes(Characters(path=str(source)))), tmp_path)
+
+
+class Brightness(ImageTokenizer):
+    """An image tokenizer of few words: an image's brightness, then that of what the earlier tokens leave over."""
+
+    id: ClassVar[str] = "brightness"
+
+    geometry: Geometry = Geometry(mode="crop", edge=16)
+    tokens: int = 4
+
+    def code_streams(self) -> dict[str, StreamSpec]:
+        one = StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids")
+        return {"ids": StreamSpec("uint8", vocabulary_size=256, bands="octave"), "error": one}
+
+    def load(self, device: str = "cpu") -> Encoder:
+        if device != "cpu":
+            raise TokenizerError(f"{device!r} is not a device of this tokenizer")
+        return _BrightnessEncoder(self)
+
+    def decoder(self) -> Decoder | None:
+        return _BrightnessDecoder()
+
+
+class _BrightnessEncoder(ImagePreparation):
+    def __init__(self, tokenizer: Brightness) -> None:
+        super().__init__(tokenizer.geometry)
+        self._tokenizer = tokenizer
+
+    def encode(self, payloads: Sequence[Placed]) -> Encoded:
+        ids, errors = [], []
+        for placed in payloads:
+            mean = int(placed.pixels.mean())
+            # A dark image takes one token.
+            ids.append(np.array([mean] + [255 - mean] * (self._tokenizer.tokens - 1 if mean > 20 else 0)))
+            errors.append(np.array([abs(placed.pixels.astype(np.float32) - mean).mean() / 255], np.float32))
+        specs = self._tokenizer.streams()
+        streams = {"ids": ids, "error": errors, "geometry": [placed.numbers(16) for placed in payloads]}
+        return Encoded({name: Jagged.from_rows(rows, specs[name]) for name, rows in streams.items()})
+
+
+class _BrightnessDecoder:
+    def decode(self, streams: Mapping[str, Any]) -> Image.Image:
+        height, width = streams["geometry"][2:4]
+        return Image.new("RGB", (int(width), int(height)), (int(streams["ids"][0]),) * 3)
+
+    def prefix(self, streams: Mapping[str, npt.NDArray[Any]], fraction: float) -> Mapping[str, npt.NDArray[Any]]:
+        tokens = self.cut(len(streams["ids"]), fraction)
+        return {**streams, "ids": streams["ids"][:tokens]}
+
+    def cut(self, tokens: int, fraction: float) -> int:
+        return max(round(tokens * fraction), min(tokens, 1))
+
+
+class CutsToNothing(Brightness):
+    def decoder(self) -> Decoder:
+        class Decoder(_BrightnessDecoder):
+            def cut(self, tokens: int, fraction: float) -> int:
+                return int(tokens * fraction * fraction)
+
+        return Decoder()
+
+
+class CutsAtWill(Brightness):
+    def decoder(self) -> Decoder:
+        class Decoder(_BrightnessDecoder):
+            def cut(self, tokens: int, fraction: float) -> int:
+                return max(1, round(tokens * (1 - fraction))) if fraction < 1 else tokens
+
+        return Decoder()
+
+
+class NeverWhole(Brightness):
+    def decoder(self) -> Decoder:
+        class Decoder(_BrightnessDecoder):
+            def cut(self, tokens: int, fraction: float) -> int:
+                return 1
+
+        return Decoder()
+
+
+class PrefixesDecodeToSomethingElse(Brightness):
+    def decoder(self) -> Decoder:
+        class Decoder(_BrightnessDecoder):
+            def decode(self, streams: Mapping[str, Any]) -> Any:
+                return super().decode(streams) if len(streams["ids"]) in (1, 4) else None
+
+        return Decoder()
+
+
+class PreparesBySharedMemory(Brightness):
+    """Its `prepare` is not safe to call from several threads: images come back with the pixels of others."""
+
+    def load(self, device: str = "cpu") -> Encoder:
+        class Encoder(_BrightnessEncoder):
+            def prepare(self, payload: Any) -> Placed:
+                self.last = super().prepare(payload)
+                time.sleep(0.05)
+                return self.last
+
+        return Encoder(self) if device == "cpu" else super().load(device)
+
+
+class SaysNotHowMany(Brightness):
+    def load(self, device: str = "cpu") -> Encoder:
+        encoder = super().load(device)
+        del encoder.batch_items  # type: ignore[attr-defined]
+        return encoder
+
+
+class ErrsOfNothing(Brightness):
+    def code_streams(self) -> dict[str, StreamSpec]:
+        streams = super().code_streams()
+        return {**streams, "error": replace(streams["error"], error_of="codes")}
+
+
+class ErrsTwice(Brightness):
+    def code_streams(self) -> dict[str, StreamSpec]:
+        streams = super().code_streams()
+        return {**streams, "error": replace(streams["error"], shape=(2,))}
+
+
+def image_file(level: int, size: tuple[int, int]) -> ImageFile:
+    file = io.BytesIO()
+    Image.new("RGB", size, (level, level, level)).save(file, "PNG")
+    return ImageFile(file.getvalue())
+
+
+IMAGES = [image_file(10, (40, 30)), image_file(200, (16, 16)), image_file(90, (300, 20))]
+
+
+def images(kind: type[Brightness], **changes: Any) -> Case:
+    def is_as_bright(payload: ImageFile, decoded: Image.Image) -> bool:
+        return decoded.size == (16, 16) and decoded.getpixel((3, 3)) == tuple(payload.pixels()[0, 0].tolist())
+
+    fields: dict[str, Any] = {
+        "tokenizer": kind(),
+        "payloads": IMAGES,
+        "variants": [kind(tokens=3), kind(geometry=Geometry(mode="crop", edge=32))],
+        "empty": None,
+        "decodes": is_as_bright,
+    }
+    return Case(**(fields | changes))
+
+
+def test_a_tokenizer_of_images_passes(tmp_path: Path) -> None:
+    run(images(Brightness), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (CutsToNothing, r"payload 0, prefix 0.25: 0 tokens in 'ids'"),
+        (CutsAtWill, r"payload 1, prefix 0.5: 2 tokens in 'ids'; the next shorter prefix has 3, the row 4"),
+        (NeverWhole, r"payload 1, prefix 1: stream 'ids' is uint8\[1\] \[200\], the row is uint8\[4\]"),
+        (PrefixesDecodeToSomethingElse, "payload 1, prefix 0.5 decodes to NoneType, the row to Image"),
+        (PreparesBySharedMemory, "all in one batch, payload"),
+        (SaysNotHowMany, "has `prepare` and no `batch_items`"),
+        (ErrsOfNothing, "stream 'error' is error_of 'codes', which is no stream"),
+        (ErrsTwice, "not one float a row"),
+    ],
+)
+def test_what_breaks_a_promise_of_images_is_named(kind: type[Brightness], says: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=says):
+        run(images(kind), tmp_path)
+
+
+def test_an_image_of_a_case_must_decode(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="could not be prepared"):
+        run(images(Brightness, payloads=[*IMAGES, ImageFile(b"GIF89a")]), tmp_path)
+
+
+def test_what_a_lossy_payload_may_decode_to_is_the_cases_to_say(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"payload 0 decodes to .* which the case's `decodes` refuses"):
+        run(images(Brightness, decodes=lambda payload, decoded: False), tmp_path)

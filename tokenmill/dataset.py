@@ -237,10 +237,11 @@ class Table:
         """
         if not isinstance(row, Row):
             row = self[row]
-        return self._decoder.decode(row.streams)
+        return self.decoder.decode(row.streams)
 
     @cached_property
-    def _decoder(self) -> Decoder:
+    def decoder(self) -> Decoder:
+        """What `decode` decodes with, of the tokenizer that the table was made with; raises as `decode` does."""
         tokenizer = parse_tokenizer(self.tokenizer.config, f"table {self.name!r}")
         here = tokenizer.assets()
         for name, asset in self.tokenizer.assets.items():

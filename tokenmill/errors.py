@@ -38,13 +38,18 @@ class TokenmillError(Exception):
         """Return the error as JSON, for other processes: `error_from_json` makes it again."""
         return {"kind": type(self).__name__, "what": self.what, "where": self.where, "fix": self.fix}
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TokenmillError:
+        """Make an error of this kind again from its JSON form."""
+        return cls(value["what"], where=value["where"], fix=value["fix"])
+
 
 def error_from_json(value: dict[str, Any]) -> TokenmillError:
     """Make an error again from its JSON form; a kind unknown here becomes a RunError."""
     kind = globals().get(value["kind"])
     if not (isinstance(kind, type) and issubclass(kind, TokenmillError)):
         kind = RunError
-    return kind(value["what"], where=value["where"], fix=value["fix"])
+    return kind.from_json(value)
 
 
 class ConfigurationError(TokenmillError):
@@ -107,8 +112,14 @@ class ItemError(TokenmillError):
         self.reason = reason
         super().__init__(what, where=where, fix=fix)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (ItemError, (self.reason, self.what))
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as JSON, its reason included."""
+        return {**super().to_json(), "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ItemError:
+        """Make the error again from its JSON form."""
+        return cls(value["reason"], value["what"], where=value["where"], fix=value["fix"])
 
 
 class SpecError(TokenmillError):

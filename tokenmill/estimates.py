@@ -134,22 +134,24 @@ def _sample(
     count = max(1, round(seconds))
     chosen = [numbers[index * len(numbers) // count] for index in range(min(count, len(numbers)))]
     sample = _Sample()
-    limits = ReadLimits(int(plan.job.limits.max_item_bytes), int(plan.job.limits.max_metadata_bytes))
+    limits = ReadLimits.of(plan.job.limits)
     started = time.perf_counter()
     for position, number in enumerate(chosen):
         split = plan.splits[number]
         until = started + seconds * (position + 1) / len(chosen)
         with open_split(plan.source(source), plan.roots[source], split, limits) as reader:
             for batch in reader.batches(Cursor()):
+                failed: set[int] = set()
                 for table, encoder in encoders:
                     encoded = encode_items(encoder, table.tokenizer.streams, batch.payloads)
                     key = (table.name, source)
                     stream = next(iter(encoded.streams.values()))
                     tokens[key] = tokens.get(key, 0) + len(stream.values)
                     sizes[key] = sizes.get(key, 0) + sum(jagged.values.nbytes for jagged in encoded.streams.values())
+                    failed.update(failure.index for failure in encoded.failures)
                 sample.payload_bytes += int(batch.sizes.sum())
-                sample.documents += len(batch)
-                sample.rejected += len(batch.rejects)
+                sample.documents += len(batch) - len(failed)
+                sample.rejected += len(batch.rejects) + len(failed)
                 if time.perf_counter() > until:
                     break
             sample.stored_bytes += reader.stored_bytes_read
@@ -193,7 +195,7 @@ def render_estimate(found: Estimate) -> Group:
     state = "planned before" if found.resumed else f"new, {found.new_splits:,} splits to do"
     lines = [
         f"generation {found.generation} ({state}): {found.splits:,} splits, {found.finished_parts:,} parts done",
-        f"input: {found.stored_bytes / 1e6:,.1f} MB stored, about {found.payload_bytes / 1e6:,.1f} MB of text; "
+        f"input: {found.stored_bytes / 1e6:,.1f} MB stored, about {found.payload_bytes / 1e6:,.1f} MB of items; "
         f"about {found.seconds:,.0f} s with the job's workers, start-up left out",
         f"from a sample of {found.sampled_bytes / 1e6:,.1f} MB; {found.rejected_fraction:.2%} of its items rejected",
         *(f"note: {note}" for note in found.notes),

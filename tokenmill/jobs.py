@@ -10,12 +10,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tokenmill.errors import JobError
 
 MetadataType = Literal["string", "int64", "float64", "bool"]
-TextFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"]
+SourceFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image"]
+Modality = Literal["text", "image"]
+Level = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[
     str,
     Field(
@@ -23,6 +35,15 @@ Name = Annotated[
         description="Lower-case letters, digits, '_' and '-'; it becomes part of paths.",
     ),
 ]
+
+
+#: Default of `splitting.part_bytes` where all sources are images.
+_IMAGE_PART_BYTES = 256_000_000
+#: What a source of each modality may give as its format.
+FORMATS: dict[Modality, tuple[SourceFormat, ...]] = {
+    "text": ("auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"),
+    "image": ("auto", "image", "tar", "parquet"),
+}
 
 
 class _Model(BaseModel):
@@ -34,6 +55,9 @@ class Fields(_Model):
 
     text: str = "text"
     """Column or member that holds the text; a dot descends into nested JSON objects (`document.body`)."""
+    image: str = "image"
+    """Column or member that holds the image file. Of a Parquet column of `{bytes, path}` it is the `bytes`; in a tar
+    file `image` stands for the first of `jpg jpeg png webp gif tif tiff`."""
     id: str | None = None
     """Column or member that holds the id. Default: the file's path relative to the source's root (WARC: the record
     id; tar: the member's key)."""
@@ -48,18 +72,40 @@ class Source(_Model):
 
     name: Name
     """The source's name; statistics are kept per source."""
-    modality: Literal["text"] = "text"
-    """What the items are."""
+    modality: Modality = "text"
+    """What the items are: `text`, or `image`."""
     uris: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files, directories (all files below) or globs (`**` included) on any fsspec filesystem: local paths, `s3://…`."""
-    format: TextFormat = "auto"
-    """`auto` goes by the file's ending. `text` is a file a document, `lines` a line a document; WET is `warc`."""
+    format: SourceFormat = "auto"
+    """`auto` goes by the file's ending. `text` is a file a document, `lines` a line a document; WET is `warc`; `image`
+    is a file an image. Images are in `image`, `tar` and `parquet`."""
     fields: Fields = Fields()
-    """Where the text and the id are."""
+    """Where the text or the image, and the id, are."""
     metadata: Annotated[dict[str, MetadataType], BeforeValidator(_metadata_mapping)] = {}
     """Further columns to carry along: a list of names (kept as strings) or a mapping of names to types."""
     encoding: str = "utf-8"
     """Character encoding of plain text files. Bytes that do not decode are rejected, never replaced."""
+    background: tuple[Level, Level, Level] = (255, 255, 255)
+    """Red, green and blue, 0 … 255, that transparent images are laid over."""
+
+    @model_validator(mode="after")
+    def _modality_agrees(self) -> Source:
+        formats = FORMATS[self.modality]
+        if self.format not in formats:
+            raise ValueError(
+                f"format {self.format!r} holds no {self.modality}; `modality: {self.modality}` takes "
+                f"{', '.join(formats[:-1])} or {formats[-1]}"
+            )
+        other = "text" if self.modality == "image" else "image"
+        default = Fields.model_fields[other].default
+        if getattr(self.fields, other) != default:
+            raise ValueError(
+                f"`fields.{other}` is for sources of `modality: {other}`; one of `modality: {self.modality}` has "
+                f"`fields.{self.modality}`"
+            )
+        if self.modality != "image" and self.background != type(self).model_fields["background"].default:
+            raise ValueError("`background` is for sources of `modality: image`")
+        return self
 
 
 class Table(_Model):
@@ -91,13 +137,16 @@ class Runner(_Model):
     """Worker processes of the embedded runner."""
     options: tuple[str, ...] = ()
     """Beam pipeline options for other runners, passed through untouched."""
+    accelerator: str | None = None
+    """Beam's accelerator hint for the tables that run on a GPU, on runners that heed it, passed through untouched:
+    `type:nvidia-l4;count:1;install-nvidia-driver` on Dataflow."""
     partition_bytes: Annotated[ByteSize, Field(ge=1_000_000)] = ByteSize(50_000_000_000)
     """A long plan is run in partitions of about this many input bytes, one Prefect task each."""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Runner:
-        if self.name == "embedded" and self.options:
-            raise ValueError("`options` are for Beam runners given by name; the embedded runner takes none")
+        if self.name == "embedded" and (self.options or self.accelerator):
+            raise ValueError("`options` and `accelerator` are for Beam runners given by name; the embedded takes none")
         if self.name != "embedded" and "workers" in self.model_fields_set and self.workers > 1:
             raise ValueError(f"`workers` is for the embedded runner; {self.name} takes its number from `options`")
         return self
@@ -112,6 +161,8 @@ class Limits(_Model):
     """A larger item is rejected without being read whole."""
     max_metadata_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(1_000_000)
     """A larger id or metadata value makes its item a reject."""
+    max_pixels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 64_000_000
+    """An image of more pixels is rejected before any of them is decoded (decoded, a pixel takes 3 bytes or more)."""
 
 
 class Splitting(_Model):
@@ -120,7 +171,8 @@ class Splitting(_Model):
     split_bytes: Annotated[ByteSize, Field(ge=4096)] = ByteSize(256_000_000)
     """Input bytes a split holds at most, where the format can be cut."""
     part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(32_000_000)
-    """Payload bytes, and 64 for each item, after which a part (one shard a table) ends, at an item's boundary."""
+    """Payload bytes, and 64 for each item, after which a part (one shard a table) ends, at an item's boundary. Default
+    256 MB where all sources are images, whose tokens are few for their bytes."""
 
 
 class Job(_Model):
@@ -135,6 +187,23 @@ class Job(_Model):
     runner: Runner = Runner()
     limits: Limits = Limits()
     splitting: Splitting = Splitting()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_of_images(cls, value: Any) -> Any:
+        """Give a job of images alone larger parts: an image of megabytes becomes a few hundred bytes of tokens."""
+        if not isinstance(value, dict) or not isinstance(value.get("sources"), (list, tuple)):
+            return value
+        modalities = {
+            source.get("modality") if isinstance(source, dict) else getattr(source, "modality", None)
+            for source in value["sources"]
+        }
+        splitting = value.get("splitting", {})
+        if isinstance(splitting, Splitting):
+            splitting = splitting.model_dump(exclude_unset=True)
+        if modalities != {"image"} or not isinstance(splitting, dict) or "part_bytes" in splitting:
+            return value
+        return {**value, "splitting": {**splitting, "part_bytes": _IMAGE_PART_BYTES}}
 
     @model_validator(mode="after")
     def _references(self) -> Job:
@@ -151,6 +220,21 @@ class Job(_Model):
         if reserved:
             raise ValueError(f"table names {sorted(reserved)} are reserved: directories of the dataset are called so")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out fields that came after the first plans, where they say nothing: such plans stay as they were."""
+        value: dict[str, Any] = dump(self)
+        for source, given in zip(self.sources, value.get("sources", ()), strict=False):
+            if source.modality == "text":
+                given.pop("background", None)
+                given.get("fields", {}).pop("image", None)
+        is_text = all(source.modality == "text" for source in self.sources)
+        if is_text and self.limits.max_pixels == Limits.model_fields["max_pixels"].default:
+            value.get("limits", {}).pop("max_pixels", None)
+        if self.runner.accelerator is None:
+            value.get("runner", {}).pop("accelerator", None)
+        return value
 
     def sources_of(self, table: Table) -> tuple[Source, ...]:
         """Return the sources that a table covers, in the job's order."""

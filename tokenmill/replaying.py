@@ -1,4 +1,4 @@
-"""Replaying one item: read it as the plan's run did, tokenize it alone, and keep the whole error where that fails."""
+"""Replaying items: read them as the plan's run did, tokenize one alone, and keep the whole error where that fails."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from tokenmill.contract import PreparingEncoder
 from tokenmill.encoders import loaded_encoder
-from tokenmill.errors import DatasetError, ItemError
-from tokenmill.plans import Plan, newest_generation, read_plan
+from tokenmill.errors import ChangedError, DatasetError, ItemError, TokenmillError
+from tokenmill.plans import Plan, PlannedTable, newest_generation, read_plan
 from tokenmill.receipts import latest_receipt
+from tokenmill.sources.formats import file_format
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.reading import open_split
+from tokenmill.sources.splits import Split
 from tokenmill.storage.outputs import Storage
 
 
@@ -82,15 +84,7 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
         ChangedError: where the input is not what it was.
         AssetError: where the vocabulary found here is not the planned one.
     """
-    generation = newest_generation(storage, "plans")
-    if generation is None:
-        raise DatasetError("holds no plan, so that items cannot be read again", where=storage.uri)
-    plan = read_plan(storage, generation)
-    planned = plan.table(table)
-    covered = plan.splits_of(planned)
-    if split not in covered:
-        known = f"splits {covered[0]} … {covered[-1]}" if len(covered) else "no splits"
-        raise DatasetError(f"table {table!r} has no split {split}; it covers {known}", where=storage.uri)
+    plan, planned = _planned(storage, table, split)
     found = _read_item(storage, plan, split, ordinal)
     source = plan.splits[split].source
     if isinstance(found, Reject):
@@ -125,6 +119,79 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
     return Replay(**item, streams={name: encoded.streams[name][0] for name in planned.tokenizer.streams})
 
 
+def read_again(
+    storage: Storage, table: str, split: int, keys: Mapping[int, str]
+) -> tuple[dict[int, Any], dict[int, TokenmillError]]:
+    """Read some items of a split of the newest plan from their source, as they are there now.
+
+    A file that is one item is read alone: those that are gone keep no others from being read.
+
+    Args:
+        storage: The dataset's root.
+        table: A table that has the split.
+        split: Number of the split.
+        keys: Ordinal → key of the items, one at least.
+
+    Returns:
+        Ordinal → payload; and ordinal → why the item could not be read: it is gone, not what it was, or a reject by
+        now.
+
+    Raises:
+        DatasetError: where there is no plan, or it has no such table or split.
+    """
+    plan, _ = _planned(storage, table, split)
+    planned = plan.splits[split]
+    source = plan.source(planned.source)
+    own = {file.path: file for file in planned.files if file_format(source, file.path).format in ("image", "text")}
+    payloads: dict[int, Any] = {}
+    errors: dict[int, TokenmillError] = {}
+    for ordinal, key in keys.items():
+        if key in own:
+            file = own[key]
+            alone = Split(planned.source, "file", (file,), 0, file.size_bytes, file.size_bytes)
+            _read_into(payloads, errors, plan, alone, {ordinal: key}, Cursor(ordinal, 0))
+    rest = {ordinal: key for ordinal, key in keys.items() if key not in own}
+    if rest:
+        _read_into(payloads, errors, plan, planned, rest, _nearest_cursor(storage, plan, split, min(rest)))
+    return payloads, errors
+
+
+def _read_into(
+    payloads: dict[int, Any],
+    errors: dict[int, TokenmillError],
+    plan: Plan,
+    split: Split,
+    keys: Mapping[int, str],
+    start: Cursor,
+) -> None:
+    why: TokenmillError = ChangedError("the source no longer has this item where it was")
+    root = plan.roots[split.source]
+    try:
+        with open_split(plan.source(split.source), root, split, ReadLimits.of(plan.job.limits)) as reader:
+            for batch in reader.batches(start):
+                items = zip(batch.ordinals.tolist(), batch.keys, batch.payloads, strict=True)
+                payloads.update({ordinal: payload for ordinal, key, payload in items if keys.get(ordinal) == key})
+                if len(batch) and batch.ordinals[-1] >= max(keys):
+                    break
+    except TokenmillError as error:
+        why = error
+    errors.update({ordinal: why for ordinal in keys if ordinal not in payloads})
+
+
+def _planned(storage: Storage, table: str, split: int) -> tuple[Plan, PlannedTable]:
+    """Return the newest plan and a table of it; raises DatasetError where it has no such table or split."""
+    generation = newest_generation(storage, "plans")
+    if generation is None:
+        raise DatasetError("holds no plan, so that items cannot be read again", where=storage.uri)
+    plan = read_plan(storage, generation)
+    planned = plan.table(table)
+    covered = plan.splits_of(planned)
+    if split not in covered:
+        known = f"splits {covered[0]} … {covered[-1]}" if len(covered) else "no splits"
+        raise DatasetError(f"table {table!r} has no split {split}; it covers {known}", where=storage.uri)
+    return plan, planned
+
+
 def _nearest_cursor(storage: Storage, plan: Plan, split: int, ordinal: int) -> Cursor:
     """Return where reading must start: at the part that has the item, as far as any table's receipts tell."""
     best = Cursor()
@@ -149,7 +216,7 @@ def _read_item(storage: Storage, plan: Plan, split: int, ordinal: int) -> tuple[
     """Read an item: its batch and index in it, or the reject that stands for it."""
     start = _nearest_cursor(storage, plan, split, ordinal)
     planned = plan.splits[split]
-    limits = ReadLimits(int(plan.job.limits.max_item_bytes), int(plan.job.limits.max_metadata_bytes))
+    limits = ReadLimits.of(plan.job.limits)
     seen = start.ordinal - 1
     with open_split(plan.source(planned.source), plan.roots[planned.source], planned, limits) as reader:
         for batch in reader.batches(start):

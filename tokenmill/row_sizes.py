@@ -60,6 +60,8 @@ def _decoded(table: PlannedTable, shard: OpenShard) -> npt.NDArray[np.int64] | N
     """Decode all rows; None where the tokenizer is not here, or does not decode to text."""
     sizes = np.empty(len(shard), np.int64)
     try:
+        if parse_tokenizer(table.tokenizer.config).modality != "text":
+            return None  # what decodes is not the file that was read
         decoder = _decoder(json.dumps(dict(table.tokenizer.config)), table.tokenizer.fingerprint)
         if decoder is None:
             return None
@@ -83,13 +85,12 @@ def _decoder(config: str, fingerprint: str) -> Decoder | None:
 
 def _read(plan: Plan, receipt: Receipt, shard: OpenShard) -> npt.NDArray[np.int64] | None:
     """Read the part's items again; None where the source is not what it was, or cannot be read here."""
-    split, limits = plan.splits[receipt.name.split], plan.job.limits
-    reading = ReadLimits(int(limits.max_item_bytes), int(limits.max_metadata_bytes))
+    split, limits = plan.splits[receipt.name.split], ReadLimits.of(plan.job.limits)
     last = receipt.next.ordinal
     ordinals: list[npt.NDArray[np.int64]] = []
     sizes: list[npt.NDArray[np.int64]] = []
     try:
-        with open_split(plan.source(split.source), plan.roots[split.source], split, reading) as reader:
+        with open_split(plan.source(split.source), plan.roots[split.source], split, limits) as reader:
             for batch in reader.batches(receipt.start):
                 ordinals.append(batch.ordinals)
                 sizes.append(batch.sizes)

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import pytest
+
 from tests.commands.conftest import Run
 from tests.datasets import build_dataset, job_of, run_splits
+from tests.mosaics import mosaic_job, register, write_pictures
 from tokenmill.dataset import open_dataset
 from tokenmill.storage.outputs import Storage
 
@@ -77,3 +80,19 @@ def test_object_storage(run: Run, s3_root: str, inputs: Path) -> None:
     assert run("clean", s3_root).code == 0
     replayed = run("replay", s3_root, "--table", "text", "--split", "0", "--ordinal", "2", "--json")
     assert replayed.json["key"] == "doc-2"
+
+
+def test_images(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    build_dataset(mosaic_job(tmp_path / "out", write_pictures(tmp_path / "pictures")))
+    ran = run("inspect", str(tmp_path / "out"))
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert "outcome: 3 met, 3 capped" in ran.out
+    assert "Lengths of ids and errors reached" in ran.out
+    assert ["64–127", "4", "67%"] in [line[:3] for line in lines]
+    assert ["0", "6", "6", "4,090"] in [line[:4] for line in lines]
+    assert max(map(len, ran.out.splitlines())) <= 100
+    streams = run("inspect", str(tmp_path / "out"), "--json").json["tables"]["mosaic"]["summary"]["overall"]["streams"]
+    assert streams["outcome"]["labels"] == {"fixed": 0, "met": 3, "capped": 3}
+    assert streams["error"]["errors"]["of"] == "ids"
+    assert len(streams["ids"]["bands"]["bands"]) == 8

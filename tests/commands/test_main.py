@@ -64,11 +64,13 @@ def test_a_bad_uri_is_a_wrong_configuration(run: Run) -> None:
     assert "secret" not in ran.err
 
 
-# A missing manifest is told as a DatasetError.
+# A missing manifest is told as a DatasetError; an item's error is its reject, and ends no command.
 KINDS: list[type[TokenmillError]] = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, TokenmillError) and kind is not errors.MissingFileError
+    if isinstance(kind, type)
+    and issubclass(kind, TokenmillError)
+    and kind not in (errors.MissingFileError, errors.ItemError)
 ]
 
 

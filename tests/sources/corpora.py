@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from tokenmill.images.image_file import ImageFile
 from tokenmill.jobs import Source
 from tokenmill.sources import byte_streams, item_buffer, jsonl, line_scan, runs, warc
 from tokenmill.sources.items import Cursor, Reject
@@ -77,15 +78,28 @@ def as_parquet(documents: Documents, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def as_tar(documents: Documents) -> bytes:
+def as_image_parquet(documents: Documents, *, hub: bool) -> bytes:
+    """Return rows with an image column: plain binary, or the struct of bytes and path of the Hugging Face hub."""
+    data: Any = pa.array([d.text.encode() for d in documents], pa.large_binary())
+    if hub:
+        paths = pa.array([d.id for d in documents], pa.string())
+        data = pa.StructArray.from_arrays([data.cast(pa.binary()), paths], ["bytes", "path"])
+    columns = {"image": data, "id": pa.array([d.id for d in documents], pa.string())}
+    columns["number"] = pa.array([d.number for d in documents], pa.int64())
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, row_group_size=3, write_page_checksum=True)
+    return file.getvalue()
+
+
+def as_tar(documents: Documents, extension: str = "txt") -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, d in enumerate(documents):
             name = f"dir.d/{'n' * (120 if number % 4 == 0 else 1)}{number:04}"
-            members = {"png": b"\x89PNG" * 100, "txt": d.text.encode()}
+            members = {"mp4": b"\x89PNG" * 100, extension: d.text.encode()}
             members["json"] = json.dumps({"id": d.id, "meta": {"number": d.number}}).encode()
-            for extension, data in members.items():
-                member = tarfile.TarInfo(f"{name}.{extension}")
+            for ending, data in members.items():
+                member = tarfile.TarInfo(f"{name}.{ending}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
     return file.getvalue()
@@ -159,6 +173,7 @@ class Case:
     forbidden: str = ""
     #: Whether a file that is cut can be told from a whole one, except between its parts.
     tears: bool = True
+    modality: str = "text"
 
     def build(self, documents: Documents) -> bytes:
         return b"".join(self.parts(documents))
@@ -168,7 +183,7 @@ class Case:
 
     def source(self, **changes: Any) -> Source:
         given = {"name": "s", "uris": ("x",), "fields": self.fields, "metadata": self.metadata, "format": self.format}
-        return Source(**{**given, **changes})
+        return Source(**{**given, "modality": self.modality, **changes})
 
 
 CASES = {
@@ -192,6 +207,22 @@ CASES = {
             {},
             {"X-Number": "int64"},
         ),
+        Case(
+            "images.tar",
+            lambda d: blocks(as_tar(d, "JPG")),
+            {"id": "json.id"},
+            {"json.meta.number": "int64"},
+            modality="image",
+        ),
+        Case(
+            "images.tar.zst",
+            lambda d: zst(as_tar(d, "still.png")),
+            {"id": "json.id", "image": "still.png"},
+            {"json.meta.number": "int64"},
+            modality="image",
+        ),
+        Case("images.parquet", lambda d: [as_image_parquet(d, hub=False)], modality="image"),
+        Case("hub.parquet", lambda d: [as_image_parquet(d, hub=True)], {"id": "image.path"}, modality="image"),
         Case("a.warc.wet.gz", lambda d: list(map(gzip.compress, as_wet_records(d))), {}, {"X-Number": "int64"}),
     )
 }
@@ -253,7 +284,7 @@ def read_split(
                     Item(
                         int(batch.ordinals[index]),
                         batch.keys[index],
-                        batch.payloads[index],
+                        _content(batch.payloads[index]),
                         tuple(values[index] for values in batch.metadata.values()),
                         int(batch.sizes[index]),
                         batch.locators[index] if batch.locators else f"{batch.path}#item={batch.ordinals[index]}",
@@ -263,8 +294,13 @@ def read_split(
             assert set(batch.metadata) == set(source.metadata)
             result.rejects += batch.rejects
     for item in result.items:
-        assert item.size_bytes == len(item.text.encode())
+        assert item.size_bytes == len(item.text.encode("utf-8", "surrogateescape"))
     return result
+
+
+def _content(payload: Any) -> str:
+    """Return a payload for comparisons: of an image, which no reader looks into, the file's bytes as text."""
+    return payload.data.decode("utf-8", "surrogateescape") if isinstance(payload, ImageFile) else payload
 
 
 def read_source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenmill.jobs import Source, TextFormat
+from tokenmill.jobs import Source, SourceFormat
 from tokenmill.sources.formats import file_format
 
 _SOURCE = Source(name="s", uris=("x",))
@@ -26,7 +26,7 @@ _SOURCE = Source(name="s", uris=("x",))
         ("a.wet", "warc", "none"),
     ],
 )
-def test_endings(path: str, format: TextFormat, compression: str) -> None:  # noqa: A002
+def test_endings(path: str, format: SourceFormat, compression: str) -> None:  # noqa: A002
     found = file_format(_SOURCE, path)
     assert (found.format, found.compression) == (format, compression)
     assert found.divisible == (path == "a.jsonl")

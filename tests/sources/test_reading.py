@@ -126,6 +126,8 @@ def test_no_damage_raises(case: Case, documents: list[Document], damages: list[t
         try:
             result = read_source(case.source(), root, files)
         except InputError:
-            assert case.name.startswith(("a.csv", "a.tsv", "a.parquet"))  # in a header line, or in a footer
+            assert case.name.startswith(("a.csv", "a.tsv")) or case.name.endswith(
+                ".parquet"
+            )  # in a header line, or in a footer
             return
     assert set(result.reasons) <= set(reasons.REASONS)

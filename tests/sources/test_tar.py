@@ -106,7 +106,7 @@ def test_what_is_no_tar_is_unreadable(tmp_path: Path) -> None:
 
 def test_a_damaged_header_tears(tmp_path: Path) -> None:
     data = bytearray(as_tar([Document(str(number)) for number in range(10)]))
-    place = data.index(b"dir.d/n0005.png")
+    place = data.index(b"dir.d/n0005.mp4")
     data[place] ^= 1
     result = _read(tmp_path, bytes(data))
     assert result.texts == ["0", "1", "2", "3"]  # whether 4 was complete, nobody can tell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,68 @@ def golden_part() -> PartStatistics:
     """Return the statistics in golden/part-v1.arrow."""
     made = [Document(97 * n, tuple((k * k + 31 * n) % 5_000 for k in range(n * n % 53))) for n in range(40)]
     return part(made, [reject("torn_file", 12, 4096), reject("invalid_json"), reject("invalid_json")])
+
+
+#: The streams of an adaptive tokenizer of images with a second, two-dimensional stream of codes.
+IMAGE_SPECS = {
+    "ids": StreamSpec("uint16", vocabulary_size=300, bands="octave"),
+    "books": StreamSpec("uint8", dims=("codebook", "frame"), shape=(3, None), vocabulary_size=9, bands="codebook"),
+    "error": StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids"),
+    "outcome": StreamSpec("uint8", ("value",), (1,), vocabulary_size=3, labels=("fixed", "met", "capped")),
+    "geometry": StreamSpec("int32", dims=("value",), shape=(6,)),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of an image table, from which all its streams are made."""
+
+    input_bytes: int
+    ids: tuple[int, ...]
+    error: float
+    outcome: int
+
+
+def picture_batch(pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[str, Jagged]]:
+    """Lay pictures out as `add_rows` takes them."""
+    rows: Mapping[str, list[np.ndarray]] = {
+        "ids": [np.array(picture.ids, np.int64) for picture in pictures],
+        "books": [np.array([picture.ids] * 3, np.int64).reshape(3, -1) % 9 for picture in pictures],
+        "error": [np.array([picture.error], np.float32) for picture in pictures],
+        "outcome": [np.array([picture.outcome]) for picture in pictures],
+        "geometry": [np.array([480, 640, 256, 256, 4, 4]) for _ in pictures],
+    }
+    streams = {name: Jagged.from_rows(rows[name], spec) for name, spec in IMAGE_SPECS.items()}
+    return np.array([picture.input_bytes for picture in pictures], np.int64), streams
+
+
+def picture_part(pictures: Sequence[Picture], batch_rows: int = 3) -> PartStatistics:
+    """Count pictures, a few at a time."""
+    statistics = PartStatistics.start(IMAGE_SPECS)
+    for start in range(0, len(pictures), batch_rows):
+        statistics.add_rows(*picture_batch(pictures[start : start + batch_rows]))
+    return statistics
+
+
+pictures = st.lists(
+    st.builds(
+        Picture,
+        input_bytes=st.integers(0, 1 << 40),
+        ids=st.lists(st.integers(0, 299), max_size=70).map(tuple),
+        error=st.one_of(st.floats(0, 1, width=32), st.floats(width=32)),
+        outcome=st.integers(0, 2),
+    ),
+    max_size=8,
+)
+
+
+def golden_picture_part() -> PartStatistics:
+    """Return the statistics in golden/part-images-v1.arrow."""
+    made = [
+        Picture(1000 + n, tuple((k * k + 7 * n) % 300 for k in range(n * n % 67)), 0.25 / (n + 1), n % 3)
+        for n in range(40)
+    ]
+    return picture_part([*made, Picture(1, (1,), float("nan"), 2)])
 
 
 GOLDEN_EXTRA = {"tokenmill.part": b'{"part":3,"split":"00017"}', "a": b"\x00\xff"}

@@ -17,6 +17,7 @@ from tokenmill.statistics import PartStatistics, arrow, read_statistics
 from tokenmill.streams import StreamSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "part-v1.arrow"
+GOLDEN_IMAGES = GOLDEN.with_name("part-images-v1.arrow")
 
 
 @cases.whole_parts
@@ -86,6 +87,62 @@ def test_the_golden_file_is_read_and_written_again_byte_for_byte() -> None:
     assert arrow.decode(GOLDEN.read_bytes()).extra == cases.GOLDEN_EXTRA
     assert read.to_arrow_bytes(cases.GOLDEN_EXTRA) == GOLDEN.read_bytes()
     assert cases.golden_part().to_arrow_bytes(cases.GOLDEN_EXTRA) == GOLDEN.read_bytes()
+
+
+def test_the_golden_file_of_images_is_read_and_written_again_byte_for_byte() -> None:
+    read = read_statistics(GOLDEN_IMAGES)
+    assert read == cases.golden_picture_part()
+    assert read.to_arrow_bytes(cases.GOLDEN_EXTRA) == GOLDEN_IMAGES.read_bytes()
+    assert cases.golden_picture_part().to_arrow_bytes(cases.GOLDEN_EXTRA) == GOLDEN_IMAGES.read_bytes()
+
+
+@cases.whole_parts
+@given(cases.pictures, cases.pictures, st.integers(1, 9), st.integers(1, 9))
+def test_pictures_in_other_batches_parts_and_files_give_equal_bytes(
+    first: list[cases.Picture], second: list[cases.Picture], one: int, other: int
+) -> None:
+    part = cases.picture_part(first + second, batch_rows=one)
+    data = part.to_arrow_bytes()
+    assert cases.picture_part(first + second, batch_rows=other).to_arrow_bytes() == data
+    assert PartStatistics.from_arrow_bytes(data) == part
+    read = PartStatistics.from_arrow_bytes(cases.picture_part(second, batch_rows=other).to_arrow_bytes())
+    read.merge(cases.picture_part(first))
+    assert read == part
+    assert read.to_arrow_bytes() == data
+
+
+def test_which_streams_are_counted_in_which_ways() -> None:
+    streams = PartStatistics.start(cases.IMAGE_SPECS).streams
+    counted = {
+        name: [what for what in ("unigrams", "octaves", "bands", "errors") if getattr(stream, what) is not None]
+        for name, stream in streams.items()
+    }
+    assert counted == {
+        "ids": ["unigrams", "octaves", "bands"],
+        "books": ["unigrams", "octaves", "bands"],
+        "error": ["errors"],
+        "outcome": ["unigrams"],
+        "geometry": [],
+    }
+
+
+def test_an_error_of_no_stream_is_refused() -> None:
+    with pytest.raises(SpecError, match="the error of 'ids'"):
+        PartStatistics.start({"error": cases.IMAGE_SPECS["error"]})
+
+
+@pytest.mark.parametrize(
+    "measure", ["documents_by_octave_of_tokens", "tokens_by_band_and_id", "documents_by_tokens_and_error"]
+)
+def test_counts_of_images_that_are_absent_or_do_not_add_up_are_refused(measure: str) -> None:
+    read = arrow.decode(GOLDEN_IMAGES.read_bytes())
+    for changed in (None, 1):
+        series = []
+        for names, (keys, counts) in read.series.items():
+            if names[2] != measure or changed is not None:
+                series.append(arrow.Series(*names, keys, counts + (changed or 0 if names[2] == measure else 0)))
+        with pytest.raises(CorruptionError):
+            PartStatistics.from_arrow_bytes(arrow.encode(read.header, series, {}))
 
 
 def test_tables_with_other_streams_do_not_merge() -> None:

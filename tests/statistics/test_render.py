@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.statistics import cases
 from tokenmill.statistics import MergedStatistics, merge_parts
-from tokenmill.statistics.render import render_markdown, render_text, rows
+from tokenmill.statistics.render import details, labels, render_markdown, render_text, rows
 from tokenmill.statistics.summary import summarize
 from tokenmill.streams import StreamSpec
 
@@ -59,6 +59,48 @@ def test_token_texts_are_never_taken_for_markup(summary: dict[str, Any]) -> None
     assert "`[red]`" in markdown
     assert "`` a|`b\\n ``" in markdown
     assert "Rejected: 6 torn\\_file" in markdown
+
+
+@pytest.fixture
+def pictures() -> dict[str, Any]:
+    part = cases.golden_picture_part()
+    return summarize(merge_parts([("photos", part), ("drawings", part)], cases.IMAGE_SPECS))
+
+
+def test_lengths_errors_and_bands_are_shown_where_there_are_any(pictures: dict[str, Any]) -> None:
+    text, markdown = shown(pictures, 80), render_markdown(pictures)
+    assert [row[:2] for row in rows(pictures)[-2:]] == [["all", "books"], ["all", "ids"]]
+    found = details(pictures)
+    assert [detail.title for detail in found] == [
+        "Lengths of books",
+        "Lengths of ids and errors reached (2 unknown)",
+        "Ids of books by codebook",
+        "Ids of ids by place in the row",
+    ]
+    assert found[1].rows[-1] == ("all", "82", "100%", "0.012", "0.0834")
+    assert found[2].rows[0] == ("0", "2490", "9", "0", "100%", "3.17", "9")
+    for detail in found:
+        assert detail.title in text
+        assert f"### {detail.title}" in markdown
+        for row in detail.rows:
+            assert list(row) in [line.split() for line in text.splitlines()]
+            assert "| " + " | ".join(row) + " |" in markdown
+    for form in (text, markdown):
+        assert "outcome: 28 fixed, 26 met, 28 capped" in form
+        assert "top outcome" not in form
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_text_is_shown_as_ever(summary: dict[str, Any]) -> None:
+    assert details(summary) == []
+    assert labels(summary) == []
+    assert "###" not in render_markdown(summary)
+
+
+def test_a_table_of_no_images_is_shown() -> None:
+    summary = summarize(MergedStatistics.start(cases.IMAGE_SPECS))
+    assert (details(summary), labels(summary)) == ([], [])
+    assert "outcome" not in shown(summary)
 
 
 def test_a_table_of_nothing_is_shown() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.statistics import cases
 from tokenmill.contract import TokenClasses
 from tokenmill.sources.items import Reject
-from tokenmill.statistics import MergedStatistics, merge_parts
+from tokenmill.statistics import MergedStatistics, PartStatistics, merge_parts
 from tokenmill.statistics.summary import QUANTILES, entropy_bits, summarize, zipf_exponent
+from tokenmill.streams import Jagged, StreamSpec
 
 DOCUMENTS = [cases.Document(30, (5, 5, 5, 6)), cases.Document(0, ()), cases.Document(90, (7, 6, 5, 9, 1, 5))]
 
@@ -72,6 +73,80 @@ def test_every_figure_of_a_small_table() -> None:
 def test_of_equally_frequent_ids_the_smaller_comes_first() -> None:
     summary = summary_of([cases.Document(1, (9, 3, 8, 3, 9, 1))], [])
     assert [token["id"] for token in summary["overall"]["streams"]["ids"]["vocabulary"]["top"]] == [3, 9, 1, 8]
+
+
+def pictures_summary(pictures: list[cases.Picture]) -> dict[str, Any]:
+    merged = merge_parts([("web", cases.picture_part(pictures))], cases.IMAGE_SPECS)
+    return cast("dict[str, Any]", summarize(merged)["overall"]["streams"])
+
+
+def test_what_is_said_of_images() -> None:
+    picture = cases.Picture
+    ids = tuple(range(9))
+    streams = pictures_summary(
+        [
+            picture(9, ids, 0.03, 1),
+            picture(9, ids[:8], 0.5, 2),
+            picture(9, (7, 7, 7, 7), math.nan, 1),
+            picture(9, ids, 0.01, 1),
+            picture(9, (), 0.25, 1),
+        ]
+    )
+    assert streams["ids"]["octaves"] == [
+        {"first": 0, "last": 0, "documents": 1},
+        {"first": 4, "last": 7, "documents": 1},
+        {"first": 8, "last": 15, "documents": 3},
+    ]
+    assert streams["books"]["octaves"][1] == {"first": 8, "last": 15, "documents": 1}
+    assert streams["ids"]["bands"]["by"] == "octave"
+    spans = [(band["first"], band["last"], band["tokens"]) for band in streams["ids"]["bands"]["bands"]]
+    assert spans == [(0, 0, 4), (1, 1, 4), (2, 3, 8), (4, 7, 12), (8, 15, 2)]
+    assert streams["ids"]["bands"]["bands"][0] == {
+        "first": 0,
+        "last": 0,
+        "tokens": 4,
+        "used": 2,
+        "dead": 298,
+        "used_fraction": 0.00666667,
+        "entropy_bits": 0.811278,
+        "perplexity": 1.75477,
+    }
+    books = streams["books"]["bands"]
+    assert books["by"] == "codebook"
+    assert [(band["first"], band["last"], band["tokens"]) for band in books["bands"]] == [
+        (0, 0, 30), (1, 1, 30), (2, 2, 30),
+    ]  # fmt: skip
+    assert (books["bands"][2]["used"], books["bands"][2]["dead"]) == (9, 0)
+    errors = streams["error"]["errors"]
+    assert (errors["of"], errors["unknown"]) == ("ids", 1)
+    assert (errors["quantiles"]["min"], errors["quantiles"]["max"], errors["quantiles"]["mean"]) == (0.01, 0.5, 0.1975)
+    assert errors["octaves"] == [
+        {"first": 0, "last": 0, "documents": 1, "p50": pytest.approx(0.25, rel=0.01), "p95": pytest.approx(0.25, 0.01)},
+        {"first": 8, "last": 15, "documents": 3, "p50": pytest.approx(0.03, 0.01), "p95": pytest.approx(0.03, 0.01)},
+    ]
+    assert streams["outcome"]["labels"] == {"fixed": 0, "met": 4, "capped": 1}
+    about = {name for name, stream in streams.items() if "about_rows" in stream}
+    assert about == {"error", "outcome", "geometry"}
+
+
+def test_the_last_band_that_is_told_apart_has_no_end() -> None:
+    specs = {"ids": StreamSpec("uint32", vocabulary_size=1 << 21, bands="octave")}
+    part = PartStatistics.start(specs)
+    part.add_rows(np.array([1]), {"ids": Jagged.from_rows([np.arange(5)], specs["ids"])})
+    bands = summarize(merge_parts([("a", part)], specs))["overall"]["streams"]["ids"]["bands"]["bands"]
+    assert [(band["first"], band["last"], band["tokens"]) for band in bands] == [(0, 0, 1), (1, None, 4)]
+
+
+def test_text_has_nothing_of_what_images_have() -> None:
+    ids = summary_of(DOCUMENTS, [])["overall"]["streams"]["ids"]
+    assert list(ids) == ["tokens", "bytes_per_token", "tokens_per_document", "vocabulary"]
+
+
+@cases.whole_parts
+@given(cases.pictures)
+def test_a_summary_of_images_is_strict_json(pictures: list[cases.Picture]) -> None:
+    summary = pictures_summary(pictures)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
 @cases.whole_parts

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tokenmill.commands import clean, head, inspect_dataset, replay, takedown, tokenizers, verify
+from tokenmill.commands import clean, head, inspect_dataset, replay, takedown, tokenizers, train, verify
 from tokenmill.errors import TokenmillError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("tokenizers")(tokenizers.tokenizers)
 app.command("clean")(clean.clean)
 app.command("takedown")(takedown.takedown)
 app.command("replay")(replay.replay)
+app.add_typer(train.train, name="train")
 
 _debug = False
 

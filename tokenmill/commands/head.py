@@ -3,85 +3,105 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokenmill.commands.output import AsJson, Uri, fields, printable, write_json, write_lines
-from tokenmill.errors import TokenmillError
+from tokenmill.commands.output import SHOWN_VALUES, AsJson, Uri, described, fields, printable, write_json, write_lines
+from tokenmill.errors import DatasetError, TokenmillError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tokenmill.dataset import Row, Table
+    from tokenmill.dataset import Dataset, Row, Table
+    from tokenmill.streams import StreamSpec
 
-_SHOWN_VALUES = 16
 _SHOWN_CHARACTERS = 100
 #: Of a long row only so many values are decoded.
 _DECODED_VALUES = 512
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A row, and what it decodes to: None where it cannot be decoded."""
+
+    index: int
+    row: Row
+    decoded: Any
 
 
 def head(
     uri: Uri,
     table: Annotated[str | None, typer.Option("--table", help="Show this table only.", show_default="all")] = None,
     count: Annotated[int, typer.Option("-n", "--rows", min=0, help="How many rows of each table.")] = 5,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="FILE.png",
+            help="Write a contact sheet of tables of images: each row's original, if its source can still be read, "
+            "and what a quarter, half and all of its tokens decode to.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first rows: key, number of tokens, first ids, and the decoded text."""
+    """Show the first rows: key, number of tokens, first ids, and the decoded text; of images size, error, outcome."""
     from tokenmill.dataset import open_dataset
 
     dataset = open_dataset(uri)
     tables = dataset.tables if table is None else {table: dataset[table]}
+    rows: Mapping[str, Iterable[_Shown]] = {name: _rows(found, count) for name, found in tables.items()}
+    if images is not None:
+        rows = {name: list(some) for name, some in rows.items()}
+        _write_sheet(images, dataset, rows)
     if as_json:
         write_json(
             {
                 "uri": dataset.uri,
                 "generation": dataset.generation,
-                "tables": {name: list(_documents(found, count)) for name, found in tables.items()},
+                "tables": {name: [_document(shown) for shown in some] for name, some in rows.items()},
             }
         )
         return
     for name, found in tables.items():
         write_lines([f"Table {name}: {min(count, len(found)):,} of {len(found):,} rows"])
-        for document in _documents(found, count):
-            write_lines(["", *_lines(document)])
+        for shown in rows[name]:
+            write_lines(["", *_lines(shown, found.streams)])
         write_lines([""])
 
 
-def _documents(table: Table, count: int) -> Iterator[dict[str, Any]]:
+def _write_sheet(path: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Shown]]) -> None:
+    pictures = {name: [(one.row, one.decoded) for one in some if _is_image(one.decoded)] for name, some in rows.items()}
+    if not any(pictures.values()):
+        raise DatasetError(
+            "has no row that decodes to an image",
+            where=dataset.uri,
+            fix="name a table of images by --table; where a row could not be decoded, a note above says why",
+        )
+    from tokenmill.commands.pictures import write_contact_sheet  # Pillow is in the extra, and here by now
+
+    write_contact_sheet(path, [(dataset[name], some) for name, some in pictures.items() if some])
+
+
+def _rows(table: Table, count: int) -> Iterator[_Shown]:
     decodable = True
     for index in range(min(count, len(table))):
         row = table[index]
-        text: str | None = None
+        decoded = None
         if decodable:
             try:
-                text = _decoded(table, row)
+                decoded = _decoded(table, row)
             except TokenmillError as error:  # tokens can be looked at without the vocabulary
                 decodable = False
                 sys.stderr.write(f"note: not decoded: {error}\n")
-        yield {
-            "index": index,
-            "key": row.key,
-            "split": row.split,
-            "ordinal": row.ordinal,
-            "document": row.document,
-            "position": row.position,
-            "metadata": dict(row.metadata),
-            "streams": {name: _stream(values) for name, values in row.streams.items()},
-            "text": text,
-        }
+        yield _Shown(index, row, decoded)
 
 
-def _stream(values: npt.NDArray[Any]) -> dict[str, Any]:
-    return {
-        "shape": list(values.shape),
-        "dtype": str(values.dtype),
-        "first": values.reshape(-1)[:_SHOWN_VALUES].tolist(),
-    }
-
-
-def _decoded(table: Table, row: Row) -> str:
+def _decoded(table: Table, row: Row) -> Any:
     """Decode a row, or the start of it where it is one long line of tokens."""
     from dataclasses import replace
 
@@ -89,20 +109,58 @@ def _decoded(table: Table, row: Row) -> str:
         name, values = next(iter(row.streams.items()))
         if values.ndim == 1 and len(values) > _DECODED_VALUES:
             row = replace(row, streams={name: values[:_DECODED_VALUES]})
-    return str(table.decode(row))
+    return table.decode(row)
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
-    facts = []
-    for name, stream in document["streams"].items():
-        values = 1
-        for length in stream["shape"]:
-            values *= length
-        more = " …" if values > len(stream["first"]) else ""
-        shape = f"{values:,}" if len(stream["shape"]) == 1 else "×".join(map(str, stream["shape"]))
-        facts.append((name, f"{shape} {stream['dtype']}: {' '.join(map(str, stream['first']))}{more}"))
-    facts += [(name, printable(str(value), _SHOWN_CHARACTERS)) for name, value in document["metadata"].items()]
-    if document["text"] is not None:
-        facts.append(("text", printable(document["text"], _SHOWN_CHARACTERS)))
-    place = f"split {document['split']}, item {document['ordinal']}"
-    return [f"{document['index']}  {printable(document['key'], _SHOWN_CHARACTERS)}  ({place})", *fields(facts, "   ")]
+def _is_image(decoded: Any) -> bool:
+    """Say whether something is a picture of Pillow, which is loaded where there is one."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(decoded, pillow.Image)
+
+
+def _text(decoded: Any) -> str | None:
+    """Return what a row decodes to as text; None where it is no text, but a picture."""
+    if decoded is None or isinstance(decoded, str):
+        return decoded
+    return None if _is_image(decoded) else printable(repr(decoded), _SHOWN_CHARACTERS)
+
+
+def _document(shown: _Shown) -> dict[str, Any]:
+    row = shown.row
+    document = {
+        "index": shown.index,
+        "key": row.key,
+        "split": row.split,
+        "ordinal": row.ordinal,
+        "document": row.document,
+        "position": row.position,
+        "metadata": dict(row.metadata),
+        "streams": {name: _stream(values) for name, values in row.streams.items()},
+        "text": _text(shown.decoded),
+    }
+    if _is_image(shown.decoded):
+        image = shown.decoded
+        document["image"] = {"mode": image.mode, "width": image.width, "height": image.height}
+    return document
+
+
+def _stream(values: npt.NDArray[Any]) -> dict[str, Any]:
+    return {
+        "shape": list(values.shape),
+        "dtype": str(values.dtype),
+        "first": values.reshape(-1)[:SHOWN_VALUES].tolist(),
+    }
+
+
+def _lines(shown: _Shown, specs: Mapping[str, StreamSpec]) -> list[str]:
+    row = shown.row
+    facts = [(name, described(values, specs[name], name)) for name, values in row.streams.items()]
+    facts += [(name, printable(str(value), _SHOWN_CHARACTERS)) for name, value in row.metadata.items()]
+    text = _text(shown.decoded)
+    if text is not None:
+        facts.append(("text", printable(text, _SHOWN_CHARACTERS)))
+    elif _is_image(shown.decoded) and "geometry" not in specs:
+        image = shown.decoded
+        facts.append(("decoded", f"{image.width}×{image.height} pixels, {image.mode}"))
+    place = f"split {row.split}, item {row.ordinal}"
+    return [f"{shown.index}  {printable(row.key, _SHOWN_CHARACTERS)}  ({place})", *fields(facts, "   ")]

@@ -6,13 +6,20 @@ import json
 import math
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tokenmill.streams import StreamSpec
 
 Uri = Annotated[str, typer.Argument(metavar="URI", help="The dataset: a directory, or s3://bucket/prefix.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+#: How many of a row's values are shown.
+SHOWN_VALUES = 16
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -72,3 +79,17 @@ def fields(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
     listed = list(pairs)
     width = max((len(name) for name, _ in listed), default=0)
     return [f"{indent}{name:<{width}}  {value}" for name, value in listed]
+
+
+def described(values: npt.NDArray[Any], spec: StreamSpec, name: str) -> str:
+    """Return one line on a row's values of a stream: what they mean where that is known, else the first of them."""
+    if spec.error_of is not None:
+        return f"{values.item():.3g}"
+    if spec.labels is not None and values.size == 1:
+        return spec.labels[int(values.item())]
+    if name == "geometry" and values.shape == (6,):
+        height, width, used_height, used_width, rows, columns = values.tolist()
+        return f"{width}×{height} pixels, used {used_width}×{used_height}, {columns}×{rows} tiles"
+    more = " …" if values.size > SHOWN_VALUES else ""
+    shape = f"{values.size:,}" if values.ndim == 1 else "×".join(map(str, values.shape))
+    return f"{shape} {values.dtype}: {' '.join(map(str, values.reshape(-1)[:SHOWN_VALUES].tolist()))}{more}"

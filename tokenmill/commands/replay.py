@@ -47,8 +47,8 @@ def _lines(result: Replay) -> list[str]:
     if result.size_bytes is not None:
         facts.append(("size", f"{result.size_bytes:,} bytes"))
     facts += [(f"metadata {name}", printable(repr(value))) for name, value in result.metadata.items()]
-    if result.payload is not None:
-        facts.append(("payload", printable(str(result.payload), _SHOWN_CHARACTERS)))
+    if isinstance(result.payload, str):
+        facts.append(("payload", printable(result.payload, _SHOWN_CHARACTERS)))
     for name, values in result.streams.items():
         shown: list[Any] = values.reshape(-1)[:_SHOWN_VALUES].tolist()
         more = " …" if values.size > len(shown) else ""

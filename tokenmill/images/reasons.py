@@ -1,4 +1,4 @@
-"""Why an image has no row: the fixed list of reasons that decoding gives. docs/errors.md repeats it for operators.
+"""Why an image has no row: the fixed list of reasons that decoding gives. docs/operations.md repeats it for operators.
 
 Readers give reasons of their own before an image is decoded (`tokenmill.sources.reasons`).
 """

@@ -118,9 +118,7 @@ class TokenLoader:
             whole = Source(data, table, stream=stream, prefix=prefix, generation=generation, tokenizer=tokenizer)
             sources: Sequence[Source] = [whole]
         elif (table, stream, prefix, generation, tokenizer) != (None,) * 5:
-            raise LoaderError(
-                "table, stream, prefix, generation and tokenizer belong to each source: Source(…)"
-            )
+            raise LoaderError("table, stream, prefix, generation and tokenizer belong to each source: Source(…)")
         else:
             sources = data
         self._share = Share(global_batch_size, rank, world_size)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,12 +13,8 @@ from tokenmill.jobs import MetadataType, Source
 from tokenmill.sources import reasons
 from tokenmill.sources.items import ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits
+from tokenmill.sources.payloads import MISSING, Problem, payload_kind
 from tokenmill.sources.text_sizes import utf8_sizes
-
-#: Stands for a value that is not there at all (None is a null that is there).
-MISSING: Final = msgspec.UNSET
-
-_Problem = tuple[str, str]
 
 
 class ItemAssembler:
@@ -36,13 +31,14 @@ class ItemAssembler:
         self._source = source
         self._limits = limits
         self._path = path
+        self._kind = payload_kind(source, limits)
         self._converters = {name: _converter(kind, textual=textual) for name, kind in source.metadata.items()}
 
     def batch(
         self,
         ordinals: Sequence[int] | npt.NDArray[np.int64],
         ends: Sequence[int] | npt.NDArray[np.int64],
-        texts: list[Any],
+        values: list[Any],
         ids: list[Any] | None,
         metadata: dict[str, list[Any]],
         locate: Callable[[int], str],
@@ -54,82 +50,60 @@ class ItemAssembler:
         Args:
             ordinals: `[n]`.
             ends: `[n]`, positions after the items.
-            texts: `[n]`, each a str, or else None, MISSING, bytes that do not decode, or a value of a wrong type.
+            values: `[n]`, of texts each a str, of images each bytes; or else None, MISSING, bytes that do not decode
+                (texts), or a value of a wrong type.
             ids: `[n]` in the same manner; None where the path is the key.
             metadata: Column name → `[n]` raw values.
             locate: Gives the locator of item i (index in this batch), for rejects.
             rejects: Those that the format found itself.
             locators: `[n]`, or empty.
         """
-        problems: dict[int, _Problem] = {}
-        sizes = self._sizes(texts, problems)
-        keys = [self._path] * len(texts) if ids is None else self._keys(ids, problems)
-        columns = {name: self._column(name, values, problems) for name, values in metadata.items()}
+        problems: dict[int, Problem] = {}
+        sizes = self._sizes(values, problems)
+        keys = [self._path] * len(values) if ids is None else self._keys(ids, problems)
+        columns = {name: self._column(name, column, problems) for name, column in metadata.items()}
         batch = ItemBatch(
             np.asarray(ordinals, np.int64),
             np.array(ends, np.int64),
             sizes,
             keys,
-            texts,
+            values,
             columns,
             self._path,
             locators,
             list(rejects),
         )
         if not problems:
+            batch.payloads = self._kind.payloads(values)
             return batch
         batch.rejects += [
             Reject(int(batch.ordinals[index]), str(keys[index]), locate(index), *problem)
             for index, problem in problems.items()
         ]
         batch.rejects.sort(key=lambda reject: reject.ordinal)
-        return _without(batch, problems)
+        batch = _without(batch, problems)
+        batch.payloads = self._kind.payloads(batch.payloads)
+        return batch
 
-    def _sizes(self, texts: list[Any], problems: dict[int, _Problem]) -> npt.NDArray[np.int64]:
-        if set(map(type, texts)) <= {str}:
-            try:
-                sizes = utf8_sizes(texts)
-            except UnicodeEncodeError:
-                sizes = np.array([self._checked_size(text, i, problems) for i, text in enumerate(texts)], np.int64)
-        else:
-            sizes = np.array([self._checked_size(text, i, problems) for i, text in enumerate(texts)], np.int64)
+    def _sizes(self, values: list[Any], problems: dict[int, Problem]) -> npt.NDArray[np.int64]:
+        sizes = self._kind.sizes(values, problems)
         limit = self._limits.max_item_bytes
         if len(sizes) and int(sizes.max()) > limit:
             for index in np.flatnonzero(sizes > limit).tolist():
                 problems[index] = (
                     reasons.ITEM_TOO_LARGE,
-                    f"the text has {sizes[index]} bytes; max_item_bytes is {limit}",
+                    f"the {self._kind.name} has {sizes[index]} bytes; max_item_bytes is {limit}",
                 )
         return sizes
 
-    def _checked_size(self, text: Any, index: int, problems: dict[int, _Problem]) -> int:
-        name = self._source.fields.text
-        if isinstance(text, str):
-            try:
-                return int(utf8_sizes([text])[0])
-            except UnicodeEncodeError as error:
-                problems[index] = (reasons.INVALID_UTF8, f"{name!r} holds half a surrogate pair at {error.start}")
-        elif text is MISSING:
-            problems[index] = (reasons.MISSING_FIELD, f"there is no {name!r}")
-        elif text is None:
-            problems[index] = (reasons.NULL_TEXT, f"{name!r} is null")
-        elif isinstance(text, bytes):
-            problems[index] = (reasons.INVALID_UTF8, f"{name!r} does not decode: {reasons.quote(text)}")
-        else:
-            problems[index] = (
-                reasons.WRONG_TYPE,
-                f"{name!r} is no text but {type(text).__name__}: {reasons.quote(text)}",
-            )
-        return 0
-
-    def _keys(self, ids: list[Any], problems: dict[int, _Problem]) -> list[str]:
+    def _keys(self, ids: list[Any], problems: dict[int, Problem]) -> list[str]:
         limit = self._limits.max_metadata_bytes
         if set(map(type, ids)) <= {str} and max(map(len, ids), default=0) * 4 <= limit:
             return ids
         keys: list[str] = []
         for index, value in enumerate(ids):
             key = self._path
-            problem: _Problem | None = None
+            problem: Problem | None = None
             if value is MISSING or value is None:
                 missing = "null" if value is None else "absent"
                 problem = (reasons.MISSING_FIELD, f"the id {self._source.fields.id!r} is {missing}")
@@ -148,7 +122,7 @@ class ItemAssembler:
             keys.append(key)
         return keys
 
-    def _column(self, name: str, values: list[Any], problems: dict[int, _Problem]) -> list[Any]:
+    def _column(self, name: str, values: list[Any], problems: dict[int, Problem]) -> list[Any]:
         converter = self._converters[name]
         converted: list[Any] = []
         for index, value in enumerate(values):
@@ -172,7 +146,7 @@ class ItemAssembler:
             converted.append(result)
         return converted
 
-    def _too_large(self, what: str, value: str) -> _Problem | None:
+    def _too_large(self, what: str, value: str) -> Problem | None:
         limit = self._limits.max_metadata_bytes
         if len(value) * 4 <= limit:
             return None
@@ -185,7 +159,7 @@ class ItemAssembler:
         return (reasons.METADATA_TOO_LARGE, f"{what} has {size} bytes; max_metadata_bytes is {limit}")
 
 
-def _without(batch: ItemBatch, dropped: dict[int, _Problem]) -> ItemBatch:
+def _without(batch: ItemBatch, dropped: dict[int, Problem]) -> ItemBatch:
     kept = [index for index in range(len(batch)) if index not in dropped]
     return ItemBatch(
         batch.ordinals[kept],

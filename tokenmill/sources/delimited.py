@@ -16,12 +16,12 @@ from typing import Any
 from tokenmill.errors import InputError
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import MISSING
 from tokenmill.sources.byte_streams import ByteStream
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.line_scan import lines_of, scan_lines
+from tokenmill.sources.payloads import MISSING
 from tokenmill.sources.plain_text import strip_mark
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Literal
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source, TextFormat
+from tokenmill.jobs import FORMATS, Modality, Source, SourceFormat
 
-Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"]
+Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image"]
 Compression = Literal["none", "gz", "zst", "xz", "bz2"]
 
 FORMAT_ENDINGS: dict[str, Format] = {
@@ -23,6 +23,13 @@ FORMAT_ENDINGS: dict[str, Format] = {
     ".tar": "tar",
     ".warc": "warc",
     ".wet": "warc",
+    ".jpg": "image",
+    ".jpeg": "image",
+    ".png": "image",
+    ".webp": "image",
+    ".gif": "image",
+    ".tif": "image",
+    ".tiff": "image",
 }
 COMPRESSION_ENDINGS: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2"}
 _SHORT_ENDINGS: dict[str, str] = {".tgz": ".tar.gz", ".txz": ".tar.xz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}
@@ -53,13 +60,8 @@ def file_format(source: Source, path: str) -> FileFormat:
     while ending.count(".") > 2:
         ending = ending[ending.index(".", 1) :]
     found = _by_ending(source.format, ending)
-    if found is None:
-        raise InputError(
-            f"source {source.name!r}: the format does not show from the file's ending; known endings are "
-            f"{' '.join(FORMAT_ENDINGS)}, each also with {' '.join(COMPRESSION_ENDINGS)}",
-            where=path,
-            fix="give the source a `format` (jsonl, parquet, csv, tsv, text, lines, tar or warc), or name fewer files",
-        )
+    if found is None or found.format not in FORMATS[source.modality]:
+        raise _unknown(source, path, found)
     if found.format == "parquet" and found.compression != "none":
         raise InputError(
             f"source {source.name!r}: a Parquet file inside {found.compression} compression cannot be read in pieces",
@@ -69,8 +71,26 @@ def file_format(source: Source, path: str) -> FileFormat:
     return found
 
 
+def _unknown(source: Source, path: str, found: FileFormat | None) -> InputError:
+    """Say that a file is none of those that the source's modality is in."""
+    formats = FORMATS[source.modality]
+    endings = " ".join(ending for ending, kind in FORMAT_ENDINGS.items() if kind in formats)
+    if found is None:
+        what = "the format does not show from the file's ending"
+        fix = f"give the source a `format` ({', '.join(formats[1:-1])} or {formats[-1]}), or name fewer files"
+    else:
+        what = f"by its ending the file is {found.format}, and holds no {source.modality}"
+        other: Modality = "text" if source.modality == "image" else "image"
+        fix = f"name fewer files; files of {other} go into a source of `modality: {other}`"
+    return InputError(
+        f"source {source.name!r}: {what}; known endings are {endings}, each also with {' '.join(COMPRESSION_ENDINGS)}",
+        where=path,
+        fix=fix,
+    )
+
+
 @lru_cache
-def _by_ending(given: TextFormat, ending: str) -> FileFormat | None:
+def _by_ending(given: SourceFormat, ending: str) -> FileFormat | None:
     """Tell format and compression from a name's last two endings, lower case; None where the format does not show."""
     for short, long in _SHORT_ENDINGS.items():
         if ending.endswith(short):

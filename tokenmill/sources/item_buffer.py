@@ -40,7 +40,7 @@ class ItemBuffer:
     def _clear(self) -> None:
         self._ordinals: list[int] = []
         self._ends: list[int] = []
-        self._texts: list[Any] = []
+        self._values: list[Any] = []
         self._ids: list[Any] = []
         self._metadata: dict[str, list[Any]] = {name: [] for name in self._columns}
         self._locators: list[str] = []
@@ -48,19 +48,19 @@ class ItemBuffer:
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._texts) + len(self._rejects)
+        return len(self._values) + len(self._rejects)
 
     def is_full(self, further_bytes: int = 0) -> bool:
         """Tell whether the batch should be flushed before an item of so many bytes comes in."""
         return len(self) >= BATCH_ITEMS or (len(self) > 0 and self._bytes + further_bytes > BATCH_BYTES)
 
     def add(
-        self, text: Any, item_id: Any, metadata: dict[str, Any], *, locator: str, end: int, size_bytes: int
+        self, value: Any, item_id: Any, metadata: dict[str, Any], *, locator: str, end: int, size_bytes: int
     ) -> None:
         """Add an item as `ItemAssembler.batch` takes it; `end` is the position after it."""
         self._ordinals.append(self.ordinal)
         self._ends.append(end)
-        self._texts.append(text)
+        self._values.append(value)
         if self._has_ids:
             self._ids.append(item_id)
         for name, values in self._metadata.items():
@@ -87,7 +87,7 @@ class ItemBuffer:
         batch = self._assembler.batch(
             self._ordinals,
             self._ends,
-            self._texts,
+            self._values,
             self._ids if self._has_ids else None,
             self._metadata,
             locators.__getitem__,

@@ -36,7 +36,7 @@ class Reject:
         ordinal: The item's number in its split.
         key: Its key as far as known (else the path of its file).
         locator: Where to find it again: `<path>:<byte offset>`, `<path>#row=<n>`, `<path>!<member>`.
-        reason: A short snake_case word from a fixed list (docs/errors.md): `invalid_json`, `missing_field` …
+        reason: A short snake_case word from a fixed list (docs/operations.md): `invalid_json`, `missing_field` …
         message: What exactly was wrong; never more than 500 characters of the input.
         lost_bytes: For `torn_file`: the bytes of the file that could not be read, as stored.
         lost_items: For `torn_file`: an estimate of the items lost, at least 1. Otherwise 1.

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import MISSING, ItemAssembler
+from tokenmill.sources.assemble import ItemAssembler
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
 from tokenmill.sources.line_scan import LineBlock, LongLine, scan_lines
+from tokenmill.sources.payloads import MISSING
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OPENING, _CLOSING = b"{}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tokenmill.jobs import Limits
+
 #: A batch is handed out once its items reach either; a larger item is a batch of its own.
 BATCH_BYTES = 1 << 20
 BATCH_ITEMS = 1024
@@ -16,9 +18,16 @@ class ReadLimits:
     """What a reader refuses.
 
     Attributes:
-        max_item_bytes: A longer line, member, record or text becomes the reject `item_too_large`.
+        max_item_bytes: A longer line, member, record, text or image file becomes the reject `item_too_large`.
         max_metadata_bytes: A longer id or metadata value (in UTF-8) becomes the reject `metadata_too_large`.
+        max_pixels: An image of more pixels becomes the reject `too_many_pixels`, where it is decoded.
     """
 
     max_item_bytes: int = 256_000_000
     max_metadata_bytes: int = 1_000_000
+    max_pixels: int = 64_000_000
+
+    @classmethod
+    def of(cls, limits: Limits) -> ReadLimits:
+        """Return those that a job states."""
+        return cls(int(limits.max_item_bytes), int(limits.max_metadata_bytes), limits.max_pixels)

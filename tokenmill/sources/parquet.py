@@ -1,7 +1,8 @@
 """Parquet: a row an item. Reads the needed columns only, a bounded run of rows at a time.
 
 An item's ordinal is its row number in the split, so that what comes after a damaged row group keeps its place. Cursor
-positions are row numbers in the split. Binary columns are taken as UTF-8.
+positions are row numbers in the split. Binary columns are taken as UTF-8, but for the one that holds images: that is
+binary, or a struct of `bytes` and `path` as the Hugging Face hub has it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 from tokenmill.errors import InputError
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import MISSING, ItemAssembler
+from tokenmill.sources.assemble import ItemAssembler
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
+from tokenmill.sources.payloads import MISSING, payload_field
 from tokenmill.storage.inputs import open_input
 
 _MAGIC = b"PAR1"
@@ -47,7 +49,8 @@ def read_footer(source: Source, uri: str) -> Footer | None:
     """Read a Parquet file's footer and check the source's columns against it. None: the file is damaged.
 
     Raises:
-        InputError: Where the file cannot be opened, or has no such columns, or the text column holds no text.
+        InputError: Where the file cannot be opened, or has no such columns, or the column of texts or images holds
+            none.
     """
     with open_input(uri) as file:
         try:
@@ -74,29 +77,36 @@ def _below(path: str, leaf: str) -> bool:
 
 
 def _leaves(source: Source, schema: Any, uri: str) -> list[str]:
-    """Return the columns that a source needs; raises InputError where the text or the id is not to be had."""
+    """Return the columns that a source needs, texts or images first; raises InputError where they are not to be had."""
     fields = source.fields
-    kind = _type_at(schema, fields.text)
-    if kind is None:
-        raise InputError(
-            f"source {source.name!r}: there is no column {fields.text!r}; the columns are {_named(schema)}",
-            where=uri,
-            fix="set `fields.text` to the column that holds the text",
-        )
-    if not _is_text(kind):
-        raise InputError(
-            f"source {source.name!r}: column {fields.text!r} holds {kind}, no text; the columns are {_named(schema)}",
-            where=uri,
-            fix="set `fields.text` to the column that holds the text",
-        )
+    payload = _payload_leaf(source, schema, uri)
     if fields.id is not None and _type_at(schema, fields.id) is None:
         raise InputError(
             f"source {source.name!r}: there is no column {fields.id!r}; the columns are {_named(schema)}",
             where=uri,
             fix="set `fields.id` to the column that holds the id, or leave it out",
         )
-    wanted = [fields.text, *([fields.id] if fields.id is not None else []), *source.metadata]
+    wanted = [payload, *([fields.id] if fields.id is not None else []), *source.metadata]
     return [name for name in dict.fromkeys(wanted) if _type_at(schema, name) is not None]
+
+
+def _payload_leaf(source: Source, schema: Any, uri: str) -> str:
+    """Return the column of texts or images; raises InputError where there is none."""
+    name, modality = payload_field(source), source.modality
+    kind = _type_at(schema, name)
+    if modality == "image" and kind is not None and pa.types.is_struct(kind):
+        name, kind = f"{name}.bytes", _type_at(schema, f"{name}.bytes")
+    if kind is None:
+        what = f"there is no column {name!r}"
+    elif not (_is_binary(kind) or (modality == "text" and _is_string(kind))):
+        what = f"column {name!r} holds {kind}, no {modality}"
+    else:
+        return name
+    raise InputError(
+        f"source {source.name!r}: {what}; the columns are {_named(schema)}",
+        where=uri,
+        fix=f"set `fields.{modality}` to the column that holds the {modality}",
+    )
 
 
 def _type_at(schema: Any, name: str) -> Any | None:
@@ -113,12 +123,14 @@ def _type_at(schema: Any, name: str) -> Any | None:
     return kind
 
 
-def _is_text(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(test(kind) for test in (*tests, *binary))
+def _is_string(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _is_binary(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
 def _named(schema: Any) -> str:
@@ -215,13 +227,13 @@ class _RowReader:
         def locate(index: int) -> str:
             return f"{path}#row={self._file_row + start + index}"
 
-        texts = _values(batch, source.fields.text)
+        values = _values(batch, self._leaves[0], as_stored=source.modality == "image")
         ids = None if source.fields.id is None else _values(batch, source.fields.id)
         metadata = {name: _values(batch, name) for name in source.metadata}
         return self._assembler.batch(
             [row + shift for row in rows],
             [row + 1 for row in rows],
-            texts,
+            values,
             ids,
             metadata,
             locate,
@@ -248,8 +260,8 @@ def _batch_rows(group: Any) -> int:
     return max(min(BATCH_BYTES // bytes_a_row, BATCH_ITEMS), 1)
 
 
-def _values(batch: Any, name: str) -> list[Any]:
-    """Return a column's values; bytes become text, and stay bytes where they are not UTF-8."""
+def _values(batch: Any, name: str, *, as_stored: bool = False) -> list[Any]:
+    """Return a column's values; bytes become text where they are UTF-8, unless they are wanted `as_stored`."""
     names = [name] if name in batch.schema.names else name.split(".")
     if names[0] not in batch.schema.names:
         return [MISSING] * len(batch)
@@ -260,12 +272,12 @@ def _values(batch: Any, name: str) -> list[Any]:
         column = pc.struct_field(column, step)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    return _to_python(column)
+    return column.to_pylist() if as_stored else _to_python(column)
 
 
 def _to_python(column: Any) -> list[Any]:
     kind = column.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+    if _is_binary(kind):
         return [_decoded(value) for value in column.to_pylist()]
     try:
         values: list[Any] = column.to_pylist()

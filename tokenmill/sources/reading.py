@@ -10,6 +10,7 @@ from tokenmill.jobs import Source
 from tokenmill.sources.delimited import read_delimited
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.formats import Format, file_format
+from tokenmill.sources.image_files import read_image
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.jsonl import read_jsonl
 from tokenmill.sources.limits import ReadLimits
@@ -35,6 +36,7 @@ _READERS: dict[Format, Callable[[FileTask, Cursor], Iterator[ItemBatch]]] = {
     "tsv": read_delimited,
     "tar": read_tar,
     "warc": _read_warc,
+    "image": read_image,
 }
 
 

@@ -1,6 +1,6 @@
-"""Why an item has no row: the fixed list of reasons that readers give. docs/errors.md repeats it for operators.
+"""Why an item has no row: the fixed list of reasons that readers give. docs/operations.md repeats it for operators.
 
-Tokenizers add reasons of their own; those are not listed here.
+Decoding images (`tokenmill.images.reasons`) and tokenizers add reasons of their own; those are not listed here.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 INVALID_JSON = "invalid_json"
 #: A line is JSON, but not an object.
 NOT_AN_OBJECT = "not_an_object"
-#: The text is absent; or the id is absent or null where the job names an id field.
+#: The text or image is absent; or the id is absent or null where the job names an id field.
 MISSING_FIELD = "missing_field"
 #: The text is null.
 NULL_TEXT = "null_text"
-#: Text, id or a metadata column is of a type that the job does not allow there.
+#: The image is null.
+NULL_IMAGE = "null_image"
+#: Text, image, id or a metadata column is of a type that the job does not allow there.
 WRONG_TYPE = "wrong_type"
 #: Bytes do not decode in the source's encoding, or an escape stands for half a surrogate pair.
 INVALID_UTF8 = "invalid_utf8"
@@ -39,6 +41,7 @@ REASONS = (
     NOT_AN_OBJECT,
     MISSING_FIELD,
     NULL_TEXT,
+    NULL_IMAGE,
     WRONG_TYPE,
     INVALID_UTF8,
     ITEM_TOO_LARGE,

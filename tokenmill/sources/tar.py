@@ -3,6 +3,8 @@
 - `fields.text` is the extension of the member that holds the text (`txt`, `caption.txt`), or `json.<member>` for a
   member of the sample's JSON file. The default, `text`, also finds `txt`. The id and metadata columns are given alike;
   the default id is the sample's name. Extensions are compared in lower case, as webdataset does.
+- Of images, `fields.image` is the extension of the member that is the image file. The default, `image`, stands for the
+  first of `jpg jpeg png webp gif tif tiff` that the sample has.
 - Members whose name begins with two underscores, links, sparse files and everything else that is no plain file are
   passed over, and so are members that the source does not ask for: they are never held. No member is executed, decoded
   (beyond JSON) or fetched from anywhere.
@@ -21,12 +23,12 @@ import msgspec
 
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import MISSING
 from tokenmill.sources.byte_streams import ByteStream, Tear
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.jsonl import JsonValue, explain
+from tokenmill.sources.payloads import MISSING, payload_field
 
 #: webdataset's rule for splitting a member's name into the sample's name and the extension.
 _NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
@@ -34,6 +36,8 @@ _BOOKKEEPING = re.compile(r"__[^/]*__($|/)")
 #: A header (long names included) that claims to be larger is damage.
 _HEADER_BYTES = 1 << 20
 _JSON = "json"
+#: What the default names of fields stand for.
+_DEFAULTS = {"text": ("text", "txt"), "image": ("image", "jpg", "jpeg", "png", "webp", "gif", "tif", "tiff")}
 _END_BLOCK = bytes(tarfile.BLOCKSIZE)
 
 
@@ -180,24 +184,27 @@ def _finish(
         return
     item_id = name if fields.id is None else fields.id.value(sample.members, document)
     metadata = {column: path.value(sample.members, document) for column, path in fields.metadata.items()}
-    text = fields.text.value(sample.members, document)
-    buffer.add(text, item_id, metadata, locator=locator, end=end, size_bytes=size_bytes)
+    value = fields.payload.value(sample.members, document)
+    buffer.add(value, item_id, metadata, locator=locator, end=end, size_bytes=size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Where in a sample a value is: the first of some members that is there, or a place in the JSON member."""
+    """Where in a sample a value is: the first of some members that is there, or a place in the JSON member.
+
+    Members are decoded, but where there is no `encoding`.
+    """
 
     extensions: tuple[str, ...]
     steps: tuple[str, ...]
-    encoding: str
+    encoding: str | None
 
     @classmethod
-    def parse(cls, name: str, encoding: str) -> _Path:
+    def parse(cls, name: str, encoding: str | None) -> _Path:
         first, *steps = name.split(".")
         if first.lower() == _JSON and steps:
             return cls((_JSON,), tuple(steps), encoding)
-        return cls(("text", "txt") if name == "text" else (name.lower(),), (), encoding)
+        return cls(_DEFAULTS.get(name, (name.lower(),)), (), encoding)
 
     def value(self, members: dict[str, bytes], document: Any) -> Any:
         """Return the value; MISSING where it is absent, bytes where it does not decode."""
@@ -208,6 +215,8 @@ class _Path:
         data = next((members[extension] for extension in self.extensions if extension in members), None)
         if data is None:
             return MISSING
+        if self.encoding is None:
+            return data
         try:
             return data.decode(self.encoding)
         except UnicodeError:
@@ -218,10 +227,10 @@ class _SampleFields:
     """Which members a source needs, and where in them its values are."""
 
     def __init__(self, source: Source) -> None:
-        self.text = _Path.parse(source.fields.text, source.encoding)
+        self.payload = _Path.parse(payload_field(source), None if source.modality == "image" else source.encoding)
         self.id = None if source.fields.id is None else _Path.parse(source.fields.id, source.encoding)
         self.metadata = {name: _Path.parse(name, source.encoding) for name in source.metadata}
-        paths = [self.text, *([self.id] if self.id else []), *self.metadata.values()]
+        paths = [self.payload, *([self.id] if self.id else []), *self.metadata.values()]
         self.extensions = {extension for path in paths for extension in path.extensions}
         self._needs_json = any(path.steps for path in paths)
 

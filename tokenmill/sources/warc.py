@@ -18,12 +18,12 @@ from typing import Any
 from fastwarc.warc import HeaderMap, WarcRecord
 
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import MISSING
 from tokenmill.sources.byte_streams import ByteStream, Tear
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.item_buffer import ItemBuffer
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.limits import CHUNK_BYTES
+from tokenmill.sources.payloads import MISSING
 
 _TEXT = b"text/plain"
 #: Of a response this much is read to find out its type; a WARC header that is longer is damage.

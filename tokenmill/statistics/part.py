@@ -17,13 +17,11 @@ from tokenmill.errors import CorruptionError, SpecError
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import arrow
 from tokenmill.statistics.sketch import Sketch
-from tokenmill.statistics.unigrams import Unigrams
+from tokenmill.statistics.stream import StreamStatistics
 from tokenmill.streams import Jagged, StreamSpec
 
-#: Measures of the series in a file: documents by bucket of input bytes, documents by bucket of length, values by id.
+#: Measure of the series in a file that is of no stream: documents by bucket of input bytes.
 _BYTES = "documents_by_input_bytes"
-_LENGTHS = "documents_by_tokens"
-_UNIGRAMS = "tokens_by_id"
 
 
 @dataclass(slots=True)
@@ -39,42 +37,6 @@ class RejectCounts:
     rejects: int = 0
     items: int = 0
     lost_bytes: int = 0
-
-
-@dataclass(slots=True)
-class StreamStatistics:
-    """What is known of one stream.
-
-    Attributes:
-        spec: The stream's spec.
-        tokens: Number of values (of a codec: frames times codebooks).
-        lengths: Sketch of the values per document.
-        unigrams: How often each id came; None where the stream is not counted.
-    """
-
-    spec: StreamSpec
-    tokens: int = 0
-    lengths: Sketch = field(default_factory=Sketch)
-    unigrams: Unigrams | None = None
-
-    @classmethod
-    def start(cls, spec: StreamSpec) -> StreamStatistics:
-        """Return the statistics of no values."""
-        return cls(spec, unigrams=Unigrams.for_stream(spec))
-
-    def add(self, batch: Jagged) -> None:
-        """Count a batch that was checked against the spec."""
-        self.tokens += len(batch.values)
-        self.lengths.add(batch.lengths)
-        if self.unigrams is not None:
-            self.unigrams.add(batch.values)
-
-    def merge(self, other: StreamStatistics) -> None:
-        """Add what another counted of a stream of the same spec."""
-        self.tokens += other.tokens
-        self.lengths.merge(other.lengths)
-        if self.unigrams is not None and other.unigrams is not None:
-            self.unigrams.merge(other.unigrams)
 
 
 @dataclass(slots=True)
@@ -97,8 +59,8 @@ class PartStatistics:
 
     @classmethod
     def start(cls, streams: Mapping[str, StreamSpec]) -> PartStatistics:
-        """Return the statistics of no rows of a table with these streams."""
-        return cls(streams={name: StreamStatistics.start(spec) for name, spec in streams.items()})
+        """Return the statistics of no rows of a table with these streams; raises SpecError for a wrong `error_of`."""
+        return cls(streams={name: StreamStatistics.start(name, streams) for name in streams})
 
     @property
     def specs(self) -> dict[str, StreamSpec]:
@@ -126,7 +88,7 @@ class PartStatistics:
         self.bytes_per_document.add(input_bytes)
         self.input_bytes = self.bytes_per_document.total
         for name, stream in self.streams.items():
-            stream.add(streams[name])
+            stream.add(name, streams)
 
     def add_rejects(self, rejects: Iterable[Reject]) -> None:
         """Count items that have no row."""
@@ -179,24 +141,19 @@ class PartStatistics:
         return {
             "documents": self.documents,
             "input_bytes": self.input_bytes,
-            "bytes_per_document": _ends_of(self.bytes_per_document),
+            "bytes_per_document": self.bytes_per_document.ends(),
             "rejected": {
                 reason: {"rejects": counts.rejects, "items": counts.items, "lost_bytes": counts.lost_bytes}
                 for reason, counts in self.rejected.items()
             },
-            "counts": {
-                name: {"tokens": stream.tokens, "lengths": _ends_of(stream.lengths)}
-                for name, stream in self.streams.items()
-            },
+            "counts": {name: stream.counts() for name, stream in self.streams.items()},
         }
 
     def series(self, source: str) -> Iterator[arrow.Series]:
         """Give the series of counts, for a file."""
         yield arrow.Series(source, "", _BYTES, *self.bytes_per_document.sparse())
         for name, stream in sorted(self.streams.items()):
-            yield arrow.Series(source, name, _LENGTHS, *stream.lengths.sparse())
-            if stream.unigrams is not None:
-                yield arrow.Series(source, name, _UNIGRAMS, *stream.unigrams.sparse())
+            yield from stream.series(source, name)
 
     @classmethod
     def from_file(
@@ -215,13 +172,9 @@ class PartStatistics:
         statistics.documents = header["documents"]
         statistics.input_bytes = header["input_bytes"]
         statistics.rejected = {reason: RejectCounts(**counts) for reason, counts in header["rejected"].items()}
-        _fill(statistics.bytes_per_document, file.series[source, "", _BYTES], header["bytes_per_document"])
+        statistics.bytes_per_document.fill(*file.series[source, "", _BYTES], header["bytes_per_document"])
         for name, stream in statistics.streams.items():
-            counts = header["counts"][name]
-            stream.tokens = counts["tokens"]
-            _fill(stream.lengths, file.series[source, name, _LENGTHS], counts["lengths"])
-            if stream.unigrams is not None:
-                stream.unigrams.fill(*file.series[source, name, _UNIGRAMS])
+            stream.fill(file, header["counts"][name], source, name)
         statistics._check(where)
         return statistics
 
@@ -229,10 +182,7 @@ class PartStatistics:
         sums = [("input bytes", self.input_bytes, self.bytes_per_document.total)]
         sums.append(("documents", self.documents, self.bytes_per_document.count))
         for name, stream in self.streams.items():
-            sums.append((f"documents of stream {name!r}", self.documents, stream.lengths.count))
-            sums.append((f"tokens of stream {name!r}", stream.tokens, stream.lengths.total))
-            if stream.unigrams is not None:
-                sums.append((f"unigrams of stream {name!r}", stream.tokens, int(stream.unigrams.sparse()[1].sum())))
+            sums += stream.sums(name, self.documents)
         for what, said, counted in sums:
             if said != counted:
                 raise CorruptionError(f"the statistics say {said} {what}, their counts sum to {counted}", where=where)
@@ -246,15 +196,3 @@ def specs_to_json(specs: Mapping[str, StreamSpec]) -> dict[str, Any]:
 def specs_from_json(value: Mapping[str, Any]) -> dict[str, StreamSpec]:
     """Read what `specs_to_json` wrote."""
     return {name: StreamSpec.from_json(spec) for name, spec in value.items()}
-
-
-def _ends_of(sketch: Sketch) -> dict[str, int | None]:
-    return {"total": sketch.total, "minimum": sketch.minimum, "maximum": sketch.maximum}
-
-
-def _fill(
-    sketch: Sketch, series: tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]], ends: Mapping[str, Any]
-) -> None:
-    keys, counts = series
-    sketch.buckets[keys] = counts
-    sketch.total, sketch.minimum, sketch.maximum = ends["total"], ends.get("minimum"), ends.get("maximum")

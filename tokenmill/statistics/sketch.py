@@ -8,7 +8,8 @@ same sketch. (The `ddsketch` package takes one value at a time and keeps counts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,16 @@ class Sketch:
         buckets = np.flatnonzero(self.buckets)
         return buckets.astype(np.uint32), self.buckets[buckets]
 
+    def ends(self) -> dict[str, int | None]:
+        """Return total, minimum and maximum: with `sparse`, all there is to a sketch."""
+        return {"total": self.total, "minimum": self.minimum, "maximum": self.maximum}
+
+    def fill(self, buckets: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64], ends: Mapping[str, Any]) -> None:
+        """Take over what `sparse` and `ends` returned, in place of all there was; raises IndexError and KeyError."""
+        self.buckets[:] = 0
+        self.buckets[buckets] = counts
+        self.total, self.minimum, self.maximum = ends["total"], ends.get("minimum"), ends.get("maximum")
+
     def quantile(self, fraction: float) -> float | None:
         """Return the value at rank floor(fraction · (count - 1)) within 1 %; exact at both ends.
 
@@ -132,6 +143,18 @@ class Sketch:
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def values_at(buckets: npt.NDArray[np.int64], fractions: Sequence[float]) -> list[float]:
+    """Return quantiles of values of which only the buckets are known, within 1 %.
+
+    Args:
+        buckets: int64 `[bucket]`, values counted in each bucket of `BUCKET_ENDS`, one at least.
+        fractions: As `Sketch.quantiles` has them.
+    """
+    until = np.cumsum(buckets)
+    ranks = [int(fraction * (int(until[-1]) - 1)) for fraction in fractions]
+    return [_representative(int(np.searchsorted(until, rank, side="right"))) for rank in ranks]
 
 
 def _representative(bucket: int) -> float:

@@ -13,9 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.contract import TokenClasses
+from tokenmill.statistics.bands import Bands
+from tokenmill.statistics.error_curve import ERROR_UNIT, ErrorCurve
 from tokenmill.statistics.merge import MergedStatistics
-from tokenmill.statistics.part import PartStatistics, StreamStatistics
-from tokenmill.statistics.sketch import Sketch
+from tokenmill.statistics.octaves import first_and_last
+from tokenmill.statistics.part import PartStatistics
+from tokenmill.statistics.sketch import Sketch, values_at
+from tokenmill.statistics.stream import StreamStatistics
 from tokenmill.statistics.unigrams import Unigrams
 
 #: Name in a summary → fraction of the documents that are at most that long.
@@ -50,7 +54,10 @@ def summarize(
         top: How many of the most frequent ids to list.
 
     Returns:
-        `{"overall": …, "sources": {name: …}}`, JSON values only, None where something has no value.
+        `{"overall": …, "sources": {name: …}}`, JSON values only, None where something has no value. Streams have
+        these members only where their specs call for them: `about_rows` (its values are no tokens, they describe the
+        row: its dimension is "value"), `octaves` (documents by octave of their tokens), `bands` (how the ids are used
+        in each band), `errors` (their quantiles, and by octave of the tokens), `labels` (how often each came).
     """
     classes = classes or TokenClasses()
 
@@ -87,18 +94,71 @@ def _summarize_counts(
                 "bytes_per_token": _ratio(counts.input_bytes, stream.tokens),
                 "tokens_per_document": _describe(stream.lengths),
                 "vocabulary": _summarize_unigrams(stream, stream.unigrams, classes, token_text, top),
+                **_summarize_roles(stream),
             }
             for name, stream in counts.streams.items()
         },
     }
 
 
-def _describe(sketch: Sketch) -> dict[str, float | None]:
-    values = sketch.quantiles(list(QUANTILES.values()))
+def _describe(sketch: Sketch, unit: float = 1) -> dict[str, float | None]:
+    values = dict(zip(QUANTILES, sketch.quantiles(list(QUANTILES.values())), strict=True))
+    values["mean"] = sketch.mean
+    return {name: None if value is None else _rounded(value * unit) for name, value in values.items()}
+
+
+def _summarize_roles(stream: StreamStatistics) -> dict[str, Any]:
+    """Return what only streams with a part to play have."""
+    found: dict[str, Any] = {}
+    if stream.spec.dims == ("value",):
+        found["about_rows"] = True
+    if stream.octaves is not None:
+        octaves = zip(*stream.octaves.sparse(), strict=True)
+        found["octaves"] = [{**_span(int(octave)), "documents": int(count)} for octave, count in octaves]
+    if stream.bands is not None:
+        found["bands"] = {"by": stream.spec.bands, "bands": _summarize_bands(stream.bands, stream.spec.bands)}
+    if stream.errors is not None:
+        found["errors"] = _summarize_errors(stream.errors)
+    if stream.spec.labels is not None and stream.unigrams is not None:
+        found["labels"] = dict(zip(stream.spec.labels, stream.unigrams.dense().tolist(), strict=True))
+    return found
+
+
+def _summarize_bands(bands: Bands, by: str | None) -> list[dict[str, Any]]:
+    found = []
+    for band, counts in bands.by_band():
+        bits = entropy_bits(counts)
+        span = _span(band) if by == "octave" else {"first": band, "last": band}
+        found.append(
+            {
+                **span,
+                **({"last": None} if band == bands.most - 1 else {}),  # it counts those above, too
+                "tokens": int(counts.sum()),
+                "used": len(counts),
+                "dead": bands.vocabulary_size - len(counts),
+                "used_fraction": _ratio(len(counts), bands.vocabulary_size),
+                "entropy_bits": _rounded(bits),
+                "perplexity": None if bits is None else _rounded(2**bits),
+            }
+        )
+    return found
+
+
+def _summarize_errors(curve: ErrorCurve) -> dict[str, Any]:
+    octaves = []
+    for octave, buckets in curve.by_octave().items():
+        p50, p95 = (_rounded(value * ERROR_UNIT) for value in values_at(buckets, [0.5, 0.95]))
+        octaves.append({**_span(octave), "documents": int(buckets.sum()), "p50": p50, "p95": p95})
     return {
-        **{name: _rounded(value) for name, value in zip(QUANTILES, values, strict=True)},
-        "mean": _rounded(sketch.mean),
+        "of": curve.of,
+        "unknown": curve.unknown,
+        "quantiles": _describe(curve.errors, ERROR_UNIT),
+        "octaves": octaves,
     }
+
+
+def _span(octave: int) -> dict[str, int | None]:
+    return dict(zip(("first", "last"), first_and_last(octave), strict=True))
 
 
 def _summarize_unigrams(

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from tokenmill.contract import Asset, Encoder, TokenClasses, Tokenizer, hash_file
 from tokenmill.errors import AssetError
-from tokenmill.registry import missing_extra
 from tokenmill.streams import StreamSpec, narrowest_dtype
+from tokenmill.tokenizers.hub_files import REVISION, hub_file
 from tokenmill.tokenizers.huggingface_engine import Definition, Header, engine, read_header, reference_tokenizer
 from tokenmill.tokenizers.text import TextEncoder, require_cpu
 
@@ -29,7 +29,7 @@ class HuggingFaceTokenizer(Tokenizer):
     """Path of the file. Give this, or `hub_id` and `revision`."""
     hub_id: str | None = None
     """Repository on the hub, such as `org/model`; fetched when the job is planned."""
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    revision: str | None = Field(default=None, pattern=REVISION)
     """Full commit hash (40 hexadecimal digits): a branch or tag could mean another tokenizer tomorrow."""
     allowed_special: Literal["all"] | None = None
     """`all`: recognise special tokens in text. Default: text that looks like one is ordinary text. (Added tokens that
@@ -95,7 +95,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def _path(self) -> Path:
         if self.tokenizer_json is not None:
             return Path(self.tokenizer_json)
-        return _fetch(str(self.hub_id), str(self.revision))
+        return hub_file(str(self.hub_id), str(self.revision), (_FILE,), self.id)
 
 
 class HuggingFaceDecoder:
@@ -115,22 +115,3 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError as error:
         raise AssetError(f"cannot read this tokenizer: {error.strerror}", where=str(path)) from error
-
-
-def _fetch(hub_id: str, revision: str) -> Path:
-    """Return the path of the file in the hub's local cache, fetching it if it is not there."""
-    try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, "tokenizer 'huggingface' with a `hub_id`") from error
-    where = f"{hub_id}@{revision}/{_FILE}"
-    try:
-        cached = try_to_load_from_cache(hub_id, _FILE, revision=revision)
-        return Path(cached if isinstance(cached, str) else hf_hub_download(hub_id, _FILE, revision=revision))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise AssetError(
-            f"cannot fetch this tokenizer: {error}",
-            where=where,
-            fix="check the name, the revision, the network and HF_TOKEN; or give a `tokenizer_json`",
-        ) from error

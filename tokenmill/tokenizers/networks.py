@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from tokenmill.errors import AssetError, RunError, TokenizerError
-
-Precision = Literal["float32", "bfloat16", "float16"]
-"""Of a network's weights and arithmetic; part of a table's identity, for codes may differ."""
+from tokenmill.tokenizers.precision import Precision as Precision
 
 
 def network_device(device: str, tokenizer: str) -> torch.device:

@@ -1,0 +1,50 @@
+"""`tokenmill train`: learns the weights of tokenizers from files of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenmill.errors import ConfigurationError
+
+train = typer.Typer(no_args_is_help=True)
+
+
+@train.callback()
+def kinds() -> None:
+    """Learn the weights of a tokenizer from files of your own."""
+
+
+@train.command("klt")
+def train_klt(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, and folders of them.")],
+    output: Annotated[Path, typer.Option("--output", help="The weights file to write; there must be none yet.")],
+    tile_tokens: Annotated[
+        int,
+        typer.Option(
+            "--tile-tokens",
+            min=4,
+            max=1024,
+            help="Most tokens of a tile of 64 x 64 pixels beside those of its group: up to 6, an 8th of this at most.",
+        ),
+    ] = 224,
+) -> None:
+    """Learn the image tokenizer `klt`: transforms, codes and predictor. The same images give the same file."""
+    from tokenmill.tokenizers.klt.train_images import train_on_files
+    from tokenmill.tokenizers.klt.training import TrainingSettings
+
+    if output.exists():
+        raise ConfigurationError("this file is there already", where=str(output), fix="give another --output")
+    data = train_on_files(
+        images, TrainingSettings(tile_tokens=tile_tokens, group_tokens=min(6, max(1, tile_tokens // 8))), _report
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(data)
+    _report(f"{output}: {len(data):,} bytes")
+
+
+def _report(message: str) -> None:
+    sys.stderr.write(message + "\n")

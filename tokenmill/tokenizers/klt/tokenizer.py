@@ -1,0 +1,125 @@
+"""The tokenizer `klt`: its config, its encoder and its decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tokenmill.contract import Asset, Encoded, hash_file
+from tokenmill.errors import AssetError, TokenizerError
+from tokenmill.images.geometry import GEOMETRY, Geometry, Placed
+from tokenmill.images.tokenizer import ImagePreparation, ImageTokenizer
+from tokenmill.streams import Jagged, StreamSpec
+from tokenmill.tokenizers.klt.coding import analyse, decode_ids, lay_out, synthesise
+from tokenmill.tokenizers.klt.lengths import OUTCOMES, Fixed, Length, Predict, Search, choose, join_tiles
+from tokenmill.tokenizers.klt.model import CODES, KltModel, load_model
+from tokenmill.tokenizers.klt.transform import EDGE
+
+Row = Mapping[str, npt.NDArray[Any]]
+
+_PACKAGED = Path(__file__).with_name("weights.npz")
+_LOCATION = "package:tokenmill/tokenmill/tokenizers/klt/weights.npz"
+
+
+class KltTokenizer(ImageTokenizer):
+    """Adaptive-length tokens of images by learned linear transforms, on any machine, without a download.
+
+    Tokens of an image stand in the order in which they matter: any beginning of `ids` decodes, to a coarser image.
+    """
+
+    id: ClassVar[str] = "klt"
+    locations: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    length: Length = Fixed(policy="fixed")
+    """How many tokens an image is given: `fixed`, `search` or `predict`."""
+    weights: str | None = None
+    """Path of a weights file of one's own, made by `tokenmill train klt`; without it the packaged one is used."""
+
+    def assets(self) -> dict[str, Asset]:
+        """Return the weights file."""
+        if self.weights is None:
+            return {"weights": hash_file(_PACKAGED, _LOCATION)}
+        return {"weights": hash_file(self.weights)}
+
+    def code_streams(self) -> dict[str, StreamSpec]:
+        """Return `ids`, `error` (of the pixels they decode to) and `outcome` (of the length policy)."""
+        return {
+            "ids": StreamSpec("uint16", vocabulary_size=CODES, bands="octave"),
+            "error": StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids"),
+            "outcome": StreamSpec("uint8", dims=("value",), shape=(1,), vocabulary_size=len(OUTCOMES), labels=OUTCOMES),
+        }
+
+    def load(self, device: str = "cpu") -> KltEncoder:
+        """Return an encoder; raises AssetError where the weights are damaged, TokenizerError for another device."""
+        if device != "cpu":
+            raise TokenizerError(f"tokenizer {self.id!r} runs on the device 'cpu' alone (given {device!r})")
+        return KltEncoder(self._model(), self.geometry, self.length, self.streams())
+
+    def decoder(self) -> KltDecoder:
+        """Return a decoder; raises AssetError where the weights are damaged."""
+        return KltDecoder(self._model())
+
+    def _model(self) -> KltModel:
+        path = Path(self.weights) if self.weights is not None else _PACKAGED
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise AssetError(f"cannot read this weights file: {error.strerror}", where=str(path)) from error
+        return _model_of(data, str(path))
+
+
+@lru_cache(maxsize=4)
+def _model_of(data: bytes, where: str) -> KltModel:
+    return load_model(data, where)
+
+
+class KltEncoder(ImagePreparation):
+    """Turns placed images into tokens, one at a time: nothing about an image depends on another."""
+
+    def __init__(
+        self, model: KltModel, geometry: Geometry, length: Fixed | Search | Predict, specs: Mapping[str, StreamSpec]
+    ) -> None:
+        super().__init__(geometry)
+        self._model = model
+        self._length = length
+        self._specs = specs
+
+    def encode(self, payloads: Sequence[Placed]) -> Encoded:
+        """Tokenize images as `prepare` placed them."""
+        rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self._specs}
+        for placed in payloads:
+            image = analyse(self._model, placed.tiles(EDGE), placed.grid(EDGE))
+            chosen = choose(self._model, placed, image, self._length)
+            rows["ids"].append(chosen.ids.astype(np.uint16))
+            rows["error"].append(np.array([chosen.error], np.float32))
+            rows["outcome"].append(np.array([chosen.outcome], np.uint8))
+            rows[GEOMETRY].append(placed.numbers(EDGE))
+        return Encoded({name: Jagged.from_rows(rows[name], spec) for name, spec in self._specs.items()})
+
+
+class KltDecoder:
+    """Turns tokens back into images."""
+
+    def __init__(self, model: KltModel) -> None:
+        self._model = model
+
+    def decode(self, streams: Row) -> Image.Image:
+        """Return the image of the used size that a row's `ids`, whole or cut, and `geometry` stand for."""
+        height, width, rows, columns = (int(number) for number in streams[GEOMETRY][2:])
+        layout = lay_out(self._model, rows, columns)
+        values = decode_ids(self._model, layout, streams["ids"].astype(np.int64))
+        tiles = synthesise(self._model, layout, values)
+        return Image.fromarray(join_tiles(tiles, (rows, columns), height, width))
+
+    def prefix(self, streams: Row, fraction: float) -> dict[str, npt.NDArray[Any]]:
+        """Return the row with that fraction of its tokens, one at least where there is one; it decodes coarser."""
+        count = math.ceil(len(streams["ids"]) * fraction)
+        kept = streams["ids"][: max(count, 1)]
+        return {**streams, "ids": kept}

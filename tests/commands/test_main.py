@@ -11,7 +11,7 @@ from tokenmill import errors
 from tokenmill.commands import inspect_dataset
 from tokenmill.errors import TokenmillError
 
-COMMANDS = ("inspect", "head", "verify", "clean", "takedown", "tokenizers", "replay")
+COMMANDS = ("inspect", "head", "verify", "clean", "takedown", "tokenizers", "train", "replay")
 TOKENMILL = str(Path(sys.executable).parent / "tokenmill")
 
 

@@ -25,7 +25,9 @@ inside them may decode to other pixels. libtiff writes what it finds wrong to st
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
@@ -47,6 +49,10 @@ _PLUGINS: dict[Kind, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 
 #: Pixels beyond which Pillow's readers of GIF and TIFF warn or refuse on their own.
 _PILLOW_PIXELS = 89_478_485
+
+#: Images of more pixels, of which each may take 20 bytes for a moment, are decoded one at a time in a process.
+_LARGE_PIXELS = 8_000_000
+_large = threading.Lock()
 
 #: How pixels as stored are turned upright, by EXIF orientation.
 _UPRIGHT = {
@@ -89,12 +95,14 @@ def decode_placed(data: bytes, options: DecodingOptions, geometry: Geometry) -> 
             f"{container.cost_pixels} to decode; {most} are the limit",
         )
     reduction = geometry.reduction(container.width, container.height) if container.kind == "JPEG" else 1
+    alone = _large if container.cost_pixels > _LARGE_PIXELS * reduction**2 else nullcontext()
     try:
-        image = _rgb(_loaded(container, reduction), container, options.background)
-        image = geometry.resized(image, container.width, container.height, reduction)
-        if container.orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[container.orientation])
-        pixels = np.array(image)
+        with alone:
+            image = _rgb(_loaded(container, reduction), container, options.background)
+            image = geometry.resized(image, container.width, container.height, reduction)
+            if container.orientation in _UPRIGHT:
+                image = image.transpose(_UPRIGHT[container.orientation])
+            pixels = np.array(image)
     except ItemError:
         raise
     except Exception as error:

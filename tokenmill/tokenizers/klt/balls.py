@@ -56,7 +56,7 @@ def largest_radius(size: int, codes: int) -> int:
     return int(np.searchsorted(COUNTS[size], codes, side="right")) - 1
 
 
-def nearest(magnitudes: Floats, radii: Integers) -> Integers:
+def nearest(magnitudes: Floats, radii: Integers) -> Floats:
     """Return the point next to each row of values that are not negative.
 
     Args:
@@ -66,21 +66,21 @@ def nearest(magnitudes: Floats, radii: Integers) -> Integers:
     Returns:
         `[code, value]`, whole numbers that add up to no more than each row's radius.
     """
-    points = np.rint(magnitudes).astype(np.int64)
+    points: Floats = np.rint(magnitudes)
     outside = np.flatnonzero(points.sum(axis=1) > radii)
     if len(outside):
         points[outside] = _project(magnitudes[outside], radii[outside])
     return points
 
 
-def _project(magnitudes: Floats, radii: Integers) -> Integers:
+def _project(magnitudes: Floats, radii: Integers) -> Floats:
     """Bring rows outside their ball onto its surface: by the nearest real point, then the nearest whole one."""
     falling = -np.sort(-magnitudes, axis=1)
     thresholds = (np.cumsum(falling, axis=1) - radii[:, None]) / np.arange(1, magnitudes.shape[1] + 1)
     kept = np.maximum((falling > thresholds).sum(axis=1), 1)
     threshold = np.maximum(thresholds[np.arange(len(kept)), kept - 1], 0.0)
     real = np.maximum(magnitudes - threshold[:, None], 0.0)
-    points: Integers = np.floor(real).astype(np.int64)
+    points: Floats = np.floor(real)
     missing = radii - points.sum(axis=1)
     by_fraction = np.argsort(points - real, axis=1, kind="stable")
     rows, nth = np.nonzero(np.arange(magnitudes.shape[1]) < missing[:, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tokenmill.images.geometry import Placed
 from tokenmill.images.image_file import Pixels
-from tokenmill.tokenizers.klt.coding import Analysed, Coded, Order, add_up, encode, synthesise
+from tokenmill.tokenizers.klt.coding import Analysed, Coded, Order, add_up, encode_together, synthesise
 from tokenmill.tokenizers.klt.model import KltModel
 from tokenmill.tokenizers.klt.predictor import Curve, crossing, likely_crossing
 from tokenmill.tokenizers.klt.transform import EDGE, UNIT, squares_of
@@ -36,6 +37,10 @@ class Fixed(BaseModel):
     per: Literal["tile", "image"] = "tile"
     """`tile`: for each 64 x 64 pixels, begun ones included; how they are shared out within the image depends on what
     is in it. `image`: for an image, however large."""
+    measure: Measure | None = None
+    """What the stream `error` holds: `l1` or `mse` of the pixels that the tokens decode to, which takes as long as
+    encoding does. Default: the mean squared error as the transform knows it, for nothing: of whole tiles, before pixels
+    are rounded and clipped."""
 
 
 class _Target(BaseModel):
@@ -71,7 +76,7 @@ class Chosen:
 
     Attributes:
         ids: `[token]`.
-        error: The error of the pixels that they decode to.
+        error: The error of the pixels that they decode to, or what `Fixed.measure` says.
         outcome: Index into OUTCOMES.
     """
 
@@ -105,6 +110,12 @@ class Trial:
         self._image = image
         self.coded = coded
 
+    @property
+    def areas(self) -> int:
+        """The image's size in 64 x 64 areas, begun ones included."""
+        rows, columns = self._placed.grid(AREA_EDGE)
+        return rows * columns
+
     def error(self, count: int, measure: Measure) -> float:
         """Return the error of the image decoded from its first `count` tokens."""
         order = Order(self._image.order.units[:count], self._image.order.rows[:count])
@@ -124,17 +135,31 @@ class Trial:
         return mean
 
 
-def choose(model: KltModel, placed: Placed, image: Analysed, length: Fixed | Search | Predict) -> Chosen:
-    """Return the tokens that a policy gives an image."""
+def choose(
+    model: KltModel, placed: Sequence[Placed], images: Sequence[Analysed], length: Fixed | Search | Predict
+) -> list[Chosen]:
+    """Return the tokens that a policy gives each of some images."""
+    counts = [_most(one, image, length) for one, image in zip(placed, images, strict=True)]
+    coded = encode_together(model, images, counts)
+    return [_chosen(model, Trial(model, *parts), length) for parts in zip(placed, images, coded, strict=True)]
+
+
+def _most(placed: Placed, image: Analysed, length: Fixed | Search | Predict) -> int:
+    """Return the most tokens that an image may be given."""
     rows, columns = placed.grid(AREA_EDGE)
-    have = len(image.order.rows)
     if isinstance(length, Fixed):
-        count = min(length.tokens * (rows * columns if length.per == "tile" else 1), have)
-        trial = Trial(model, placed, image, encode(model, image, count))
-        return Chosen(trial.coded.ids, trial.error(count, "l1"), FIXED)
-    most = min(length.max_tokens * rows * columns, have)
-    trial = Trial(model, placed, image, encode(model, image, most))
-    curve = Curve(trial.squares(), rows * columns)
+        wanted = length.tokens * (rows * columns if length.per == "tile" else 1)
+    else:
+        wanted = length.max_tokens * rows * columns
+    return min(wanted, len(image.order.rows))
+
+
+def _chosen(model: KltModel, trial: Trial, length: Fixed | Search | Predict) -> Chosen:
+    most = len(trial.coded.ids)
+    if isinstance(length, Fixed):
+        error = float(trial.squares()[-1]) if length.measure is None else trial.error(most, length.measure)
+        return Chosen(trial.coded.ids, error, FIXED)
+    curve = Curve(trial.squares(), trial.areas)
     if isinstance(length, Search):
         count, error = search(trial, curve, length, most)
     else:

@@ -102,6 +102,11 @@ class KltModel:
         return self.rotation.astype(np.float64)
 
     @cached_property
+    def inward_of(self) -> npt.NDArray[np.float64]:
+        """How much nearer to 0 the values 0, ±1, ±2 and further ones stand: float64 `[4 * row]`."""
+        return np.pad(self.inward, ((0, 0), (1, 0))).astype(np.float64).reshape(-1)
+
+    @cached_property
     def rotations(self) -> dict[int, npt.NDArray[np.float64]]:
         """The rotation of each kind of group: float64 `[shared, rotated]`."""
         found, start = {}, 0

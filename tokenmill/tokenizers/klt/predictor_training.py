@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tokenmill.images.geometry import Placed
 from tokenmill.images.image_file import Pixels
 from tokenmill.tokenizers.klt.coding import analyse, encode
-from tokenmill.tokenizers.klt.lengths import AREA_EDGE, Search, Trial, search
+from tokenmill.tokenizers.klt.lengths import Search, Trial, search
 from tokenmill.tokenizers.klt.model import KltModel
 from tokenmill.tokenizers.klt.predictor import KNOTS, Curve, crossing, features, near_probe
 from tokenmill.tokenizers.klt.transform import EDGE
@@ -47,8 +47,7 @@ def _trial(model: KltModel, crop: Pixels) -> tuple[Trial, Curve]:
     placed = Placed(crop, crop.shape[:2])
     image = analyse(model, placed.tiles(EDGE), placed.grid(EDGE))
     trial = Trial(model, placed, image, encode(model, image, len(image.order.rows)))
-    rows, columns = placed.grid(AREA_EDGE)
-    return trial, Curve(trial.squares(), rows * columns)
+    return trial, Curve(trial.squares(), trial.areas)
 
 
 def _target(knot: float, measure: Literal["l1", "mse"]) -> float:

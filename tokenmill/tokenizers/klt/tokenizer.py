@@ -49,7 +49,7 @@ class KltTokenizer(ImageTokenizer):
         return {"weights": hash_file(self.weights)}
 
     def code_streams(self) -> dict[str, StreamSpec]:
-        """Return `ids`, `error` (of the pixels they decode to) and `outcome` (of the length policy)."""
+        """Return `ids`, `error` (of the pixels they decode to; under `fixed` as it says) and the policy's `outcome`."""
         return {
             "ids": StreamSpec("uint16", vocabulary_size=CODES, bands="octave"),
             "error": StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids"),
@@ -94,9 +94,8 @@ class KltEncoder(ImagePreparation):
     def encode(self, payloads: Sequence[Placed]) -> Encoded:
         """Tokenize images as `prepare` placed them."""
         rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in self._specs}
-        for placed in payloads:
-            image = analyse(self._model, placed.tiles(EDGE), placed.grid(EDGE))
-            chosen = choose(self._model, placed, image, self._length)
+        images = [analyse(self._model, placed.tiles(EDGE), placed.grid(EDGE)) for placed in payloads]
+        for placed, chosen in zip(payloads, choose(self._model, payloads, images, self._length), strict=True):
             rows["ids"].append(chosen.ids.astype(np.uint16))
             rows["error"].append(np.array([chosen.error], np.float32))
             rows["outcome"].append(np.array([chosen.outcome], np.uint8))

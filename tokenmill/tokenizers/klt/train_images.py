@@ -34,13 +34,17 @@ def train_on_files(paths: Sequence[Path], settings: TrainingSettings, report: Ca
     Raises:
         InputError: There are too few images.
     """
-    geometry = Geometry(mode="crop", edge=GROUP * EDGE)
     crops: list[Pixels] = []
+    images = 0
     for path in _files(paths):
         try:
-            crops.append(np.ascontiguousarray(geometry.place(ImageFile(path.read_bytes()).pixels()).pixels))
+            found = crops_of(ImageFile(path.read_bytes()))
         except ItemError as error:
             report(f"left out: {path}: {error.what}")
+            continue
+        images += 1
+        crops += found
+    report(f"{images:,} images, {len(crops):,} crops of them")
     if len(crops) < _FEWEST:
         raise InputError(
             f"{len(crops)} images can be read; {_FEWEST} are the fewest to learn from",
@@ -50,6 +54,23 @@ def train_on_files(paths: Sequence[Path], settings: TrainingSettings, report: Ca
     model = learn([*crops, *flat_images(len(crops) // _IMAGES_A_FLAT_ONE)], settings, report)
     report("the predictor of lengths")
     return with_predictor(model, fit_predictor(model, crops[:: max(len(crops) // _PREDICTOR_IMAGES, 1)])).save()
+
+
+def crops_of(image: ImageFile) -> list[Pixels]:
+    """Return the whole of an image, cropped, and of a large one two corners at twice the scale; 256 x 256 pixels each.
+
+    Raises:
+        ItemError: It cannot be decoded.
+    """
+    edge = GROUP * EDGE
+    placed = image.placed(Geometry(mode="crop", edge=2 * edge))
+    whole = image.placed(Geometry(mode="crop", edge=edge)).pixels
+    if min(placed.original) < 2 * edge:
+        return [whole]
+    return [
+        whole,
+        *(np.ascontiguousarray(corner) for corner in (placed.pixels[:edge, :edge], placed.pixels[edge:, edge:])),
+    ]
 
 
 def flat_images(count: int) -> list[Pixels]:

@@ -356,7 +356,7 @@ def _code(left: Floats, radius: int, step: int) -> tuple[tuple[int, int, int], F
 
 def _apply(left: Floats, radius: int, step: int, inward: tuple[int, int, int]) -> Floats:
     magnitudes = np.abs(left)
-    points = balls.nearest(magnitudes / step, np.full(len(left), radius, np.int64))
+    points = balls.nearest(magnitudes / step, np.full(len(left), radius, np.int64)).astype(np.int64)
     shift = np.where(points > 0, np.array(inward)[np.clip(points - 1, 0, 2)], 0)
     after: Floats = np.sign(left) * (magnitudes - (points * step - shift))
     return after

@@ -128,10 +128,30 @@ def test_batches_depend_on_neither_threads_nor_their_luck() -> None:
 
 def test_large_items_do_not_pile_up() -> None:
     light, heavy = Doubling(8), Doubling(8, item_bytes=50 << 20)
-    run(light, [300], 2)
-    run(heavy, [300], 2)
-    assert heavy.most_ready <= 12 < light.most_ready
+    run(light, [300], 4)
+    run(heavy, [300], 4)
+    # Two fill the room, and four threads may have begun one each before the second was ready.
+    assert heavy.most_ready <= 8 < light.most_ready
     assert max(heavy.batches) == 2  # 64 MiB are enough for one call
+
+
+def test_large_items_behind_small_ones_wait_as_well() -> None:
+    class Mixed(Doubling):
+        def prepare(self, payload: int) -> Prepared:
+            self.item_bytes = 10 if payload < 200 else 200 << 20
+            return super().prepare(payload)
+
+    encoder = Mixed(8, sleep=True)
+    keys, _, failures = run(encoder, [50] * 6, 4)
+    assert len(keys) + len(failures) == 300
+
+
+def test_closing_amid_a_part_ends_the_threads() -> None:
+    encoder = Doubling(8, item_bytes=200 << 20)
+    ahead = EncodingAhead(encoder, SPECS, 3)
+    list(ahead.add(batch_of(range(50))))
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
 
 
 def test_an_encoder_that_prepares_nothing_gets_batches_as_they_come() -> None:

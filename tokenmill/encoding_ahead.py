@@ -1,12 +1,13 @@
 """Encoding with items prepared ahead: threads decode files and resize images while the encoder has the device.
 
-What the encoder is given, and in which order, depends on neither the number of threads nor their luck. How many items
-may be ready at once follows from what they weigh, so that neither thumbnails nor huge images overrun the memory.
+What the encoder is given, and in which order, depends on neither the number of threads nor their luck. Threads wait
+while what is ready weighs enough, so that neither thumbnails nor huge images overrun the memory.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,9 +21,9 @@ from tokenmill.encoders import encode_batch, item_failure
 from tokenmill.sources.items import ItemBatch, joined
 from tokenmill.streams import StreamSpec
 
-#: Bytes of prepared items that may wait for the encoder, as far as the last ones tell.
+#: While so many bytes of prepared items wait for the encoder, no further one is begun.
 _AHEAD_BYTES = 96 << 20
-#: Most items that wait: more would not keep a device busier.
+#: Items under way, waiting ones included: more would not keep a device busier.
 _AHEAD_ITEMS = 64
 #: An encoder gets fewer items at once than it likes where they hold more bytes than this.
 _BATCH_BYTES = 64 << 20
@@ -72,6 +73,51 @@ class _Submitted:
     prepared: Future[Any]
 
 
+class _Readiness:
+    """What is prepared and not yet taken: how much it weighs, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ready_bytes = 0
+        self._taken = 0
+        self._closed = False
+
+    def prepare(self, encoder: PreparingEncoder, payload: Any, number: int) -> Any:
+        """Prepare an item, the `number`-th of all, once there is room; the next one to be taken never waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._ready_bytes < _AHEAD_BYTES or number == self._taken)
+        item = encoder.prepare(payload)
+        with self._changed:
+            self._ready_bytes += _weight(item)
+        return item
+
+    def take(self, prepared: Future[Any]) -> Any:
+        """Return what was prepared, or raise what preparing it raised; items are taken in order."""
+        try:
+            item = prepared.result()
+        except BaseException:
+            self._make_room(0)
+            raise
+        self._make_room(_weight(item))
+        return item
+
+    def close(self) -> None:
+        """Let waiting threads go on, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _make_room(self, weight: int) -> None:
+        with self._changed:
+            self._ready_bytes -= weight
+            self._taken += 1
+            self._changed.notify_all()
+
+
+def _weight(item: Any) -> int:
+    return int(getattr(item, "nbytes", 0))
+
+
 class EncodingAhead:
     """Encodes batches of items in order, their items prepared by threads. Close it, or use it as a context manager.
 
@@ -91,7 +137,8 @@ class EncodingAhead:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[ItemBatch, int]] = deque()
         self._submitted: deque[_Submitted] = deque()
-        self._item_bytes: float | None = None
+        self._readiness = _Readiness()
+        self._count = 0
 
     @property
     def idle(self) -> bool:
@@ -116,6 +163,7 @@ class EncodingAhead:
     def close(self) -> None:
         """Let the threads go; what is not encoded is lost."""
         if self._pool is not None:
+            self._readiness.close()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
@@ -123,12 +171,11 @@ class EncodingAhead:
         """Hand items to the threads, as many as may be under way."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prepare")
-        # Nothing is known of the first ones: they may be huge.
-        room = 0 if self._item_bytes is None else int(_AHEAD_BYTES / max(self._item_bytes, 1))
-        most = min(max(room, self._threads + 1), max(_AHEAD_ITEMS, 2 * encoder.batch_items))
-        while self._waiting and len(self._submitted) < most:
+        while self._waiting and len(self._submitted) < max(_AHEAD_ITEMS, 2 * encoder.batch_items):
             batch, index = self._waiting.popleft()
-            self._submitted.append(_Submitted(batch, index, self._pool.submit(encoder.prepare, batch.payloads[index])))
+            prepared = self._pool.submit(self._readiness.prepare, encoder, batch.payloads[index], self._count)
+            self._submitted.append(_Submitted(batch, index, prepared))
+            self._count += 1
 
     def _next(self, encoder: PreparingEncoder) -> tuple[ItemBatch, Encoded]:
         """Encode the next items: as many as the encoder likes, fewer where they are large or no more are left."""
@@ -144,14 +191,11 @@ class EncodingAhead:
             one = self._submitted.popleft()
             taken.append(one)
             try:
-                item = one.prepared.result()
+                item = self._readiness.take(one.prepared)
             except Exception as error:  # noqa: BLE001  whatever it is, it is of this item
                 failures.append(item_failure(len(taken) - 1, error))
                 continue
-            size = int(getattr(item, "nbytes", 0))
-            held_bytes += size
-            # The mean of about the last ten.
-            self._item_bytes = size if self._item_bytes is None else 0.9 * self._item_bytes + 0.1 * size
+            held_bytes += _weight(item)
             prepared.append(item)
             places.append(len(taken) - 1)
         return _items(taken), _encode(self._encoder, self._specs, prepared, places, failures)

@@ -16,8 +16,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install  ## Tokenize the demo corpus into .out/demo
+demo: install  ## Tokenize the demo's texts into .out/demo and its pictures into .out/images
 	$(BIN)/python -m flows run examples/jobs/demo.yaml
+	$(BIN)/python -m flows run examples/jobs/images.yaml
 
 test: install lint types layers  ## Lint, check types and layers, run the tests
 	$(BIN)/python -m pytest

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+import tokenmill
 from examples.word_lengths import WordLengths
+from tests.datasets import build_dataset
+from tokenmill.jobs import load_job
+from tokenmill.planning import draft_plan
+from tokenmill.storage.outputs import Storage
 from tokenmill.testing import Case, check_tokenizer
+from tokenmill.tokenizers.klt.lengths import CAPPED
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -19,3 +27,25 @@ def test_the_docs_show_that_tokenizer() -> None:
     source = (REPOSITORY / "examples" / "word_lengths.py").read_text()
     body = source[source.index("class WordLengths(") :].strip()
     assert body in (REPOSITORY / "docs" / "tokenizers.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["demo", "images"])
+def test_the_jobs_can_be_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    job = load_job(REPOSITORY / "examples" / "jobs" / f"{name}.yaml")
+    run = draft_plan(Storage.open(str(tmp_path / "out")), job)
+    assert len(run.plan.splits) >= len(job.sources)
+
+
+def test_the_images_of_the_demo_keep_their_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    job = load_job(REPOSITORY / "examples" / "jobs" / "images.yaml")
+    build_dataset(job.model_copy(update={"output": str(tmp_path / "out")}))
+    table = tokenmill.open(str(tmp_path / "out"))["images"]
+    assert len(table) == 24
+    assert "captioned" in table.summary["sources"]
+    for index, row in enumerate(table):
+        height, width, used_height, used_width, *_ = row.streams["geometry"].tolist()
+        assert min(height, width) > 0
+        assert table.decode(index).size == (used_width, used_height) == (256, 256)
+        assert row.streams["error"][0] <= 0.03 or row.streams["outcome"][0] == CAPPED

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 #: Fraction of images that may miss a target, on those by which margins are calibrated.
 _MISSES = 0.05
 #: What is added to each margin: images of other kinds differ more than those of one collection.
-_SPARE = 0.015
+_SPARE = 0.0025
 
 
 def fit_predictor(model: KltModel, crops: Sequence[Pixels]) -> Floats:

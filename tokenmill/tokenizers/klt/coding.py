@@ -219,9 +219,10 @@ def encode_together(model: KltModel, images: Sequence[Analysed], counts: Sequenc
     points = np.zeros((len(rows), balls.MAX_SIZE), np.int64)
     drops = np.zeros(len(rows))
     radii = model.radii[rows].astype(np.int64)
-    depths = model.depths[rows]
-    for depth in range(int(depths.max(initial=-1)) + 1):
-        some = np.flatnonzero(depths == depth)
+    # Tokens of one depth hold different coefficients. Small balls are taken apart from large ones: less to pad.
+    steps = 2 * model.depths[rows] + (model.sizes[rows] > balls.MAX_SIZE // 2)
+    for step in np.unique(steps):
+        some = np.flatnonzero(steps == step)
         width = int(model.sizes[rows[some]].max(initial=1))
         at = places[some, :width]
         left = np.take(rest, at)

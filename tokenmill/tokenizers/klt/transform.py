@@ -73,7 +73,7 @@ def forward(tiles: Pixels) -> Floats:
 
 def squares_of(tiles: Pixels) -> Floats:
     """Return the squares of a tile's pixels about MIDDLE, added up and in units of coefficients: `[tile]`."""
-    values = tiles.reshape(len(tiles), -1).astype(np.int32) - MIDDLE
+    values = tiles.reshape(len(tiles), -1).astype(np.int16) - MIDDLE  # squares, up to 2**14, fit as well
     squares: Floats = np.square(values).sum(axis=1, dtype=np.int64) * float(UNIT**2)
     return squares
 

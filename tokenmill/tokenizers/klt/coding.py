@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _FIRST = np.iinfo(np.int64).max
-#: Tiles that are transformed together.
-_TILES_AT_ONCE = 256
+#: Tiles that are transformed together: what they take in between still lies in a core's own cache.
+_TILES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)

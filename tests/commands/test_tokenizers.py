@@ -32,6 +32,14 @@ def test_one(run: Run) -> None:
     assert "Put a beginning-of-document id before each document." in out
 
 
+def test_the_fields_of_nested_mappings_are_shown(run: Run) -> None:
+    out = run("tokenizers", "klt").out
+    assert "geometry: Geometry, default {'mode': 'crop', 'edge': 256}" in out
+    assert "mode: 'crop' | 'fit' | 'native', default 'crop'" in out
+    assert "Search: The fewest tokens with which the decoded image meets a target." in out
+    assert "measure: 'l1' | 'mse', default 'l1'" in out
+
+
 def test_one_json_is_its_schema(run: Run) -> None:
     schema = run("tokenizers", "bytes", "--json").json
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -11,6 +11,8 @@ from tokenmill.commands.output import AsJson, fields, write_json, write_lines
 from tokenmill.errors import TokenizerError, TokenmillError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from tokenmill.contract import Tokenizer
 
 
@@ -56,7 +58,7 @@ def _line(one: dict[str, Any]) -> str:
     return one["description"] if one["problem"] is None else f"not usable: {one['problem']}"
 
 
-def _summary(kind: type[Tokenizer]) -> str:
+def _summary(kind: type[BaseModel]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -64,12 +66,35 @@ def _describe(kind: type[Tokenizer]) -> list[str]:
     lines = [f"{kind.id} ({kind.modality}): {_summary(kind)}", ""]
     if not kind.model_fields:
         return [*lines, "  It has no configuration."]
+    return [*lines, *_fields(kind, "  ")]
+
+
+def _fields(kind: type[BaseModel], indent: str) -> list[str]:
+    """Return a config's fields, and below each those of the mappings that it may be."""
+    from pydantic import BaseModel
+
+    lines = []
     for name, field in kind.model_fields.items():
-        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)!r}"
-        lines.append(f"  {name}: {_type(field.annotation)}, {default}")
+        default = "required"
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            shown = value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
+            default = f"default {shown!r}"
+        lines.append(f"{indent}{name}: {_type(field.annotation)}, {default}")
         if field.description:
-            lines.append(f"      {' '.join(field.description.split())}")
+            lines.append(f"{indent}    {' '.join(field.description.split())}")
+        for nested in _nested(field.annotation):
+            lines += [f"{indent}    {nested.__name__}: {_summary(nested)}", *_fields(nested, f"{indent}      ")]
     return lines
+
+
+def _nested(annotation: Any) -> list[type[BaseModel]]:
+    """Return the mappings among the types that a field may be."""
+    from pydantic import BaseModel
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [nested for argument in get_args(annotation) for nested in _nested(argument)]
 
 
 def _type(annotation: Any) -> str:

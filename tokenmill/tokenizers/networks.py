@@ -31,6 +31,9 @@ def network_device(device: str, tokenizer: str) -> torch.device:
             f"tokenizer {tokenizer!r} is to run on {device!r}; torch sees {torch.cuda.device_count()} CUDA devices",
             fix="give the table `device: auto` or `device: cpu`, or run it on a machine that has one",
         )
+    if found.type == "cuda":
+        # What a config calls float32 is float32, not the 10 bits of mantissa that convolutions are given by default.
+        torch.backends.cudnn.allow_tf32 = False
     if found.type == "cpu":
         torch.set_num_threads(1)  # a worker a core: more threads would only wait for each other
     return found

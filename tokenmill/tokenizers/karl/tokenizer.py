@@ -26,6 +26,7 @@ class KarlTokenizer(ImageTokenizer):
 
     id: ClassVar[str] = "karl"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    libraries: ClassVar[tuple[str, ...]] = ("pillow", "torch")
     locations: ClassVar[frozenset[str]] = frozenset({"weights"})
 
     weights: str

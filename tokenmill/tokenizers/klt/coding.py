@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -215,24 +216,30 @@ def encode_together(model: KltModel, images: Sequence[Analysed], counts: Sequenc
         ]
     )
     rows = np.concatenate([order.rows for order in orders])
-    rest = np.concatenate([image.values for image in images])
-    points = np.zeros((len(rows), balls.MAX_SIZE), np.int64)
-    drops = np.zeros(len(rows))
-    radii = model.radii[rows].astype(np.int64)
     # Tokens of one depth hold different coefficients. Small balls are taken apart from large ones: less to pad.
     steps = 2 * model.depths[rows] + (model.sizes[rows] > balls.MAX_SIZE // 2)
-    for step in np.unique(steps):
-        some = np.flatnonzero(steps == step)
-        width = int(model.sizes[rows[some]].max(initial=1))
+    sequence = np.argsort(steps, kind="stable")
+    back = np.empty_like(sequence)
+    back[sequence] = np.arange(len(sequence))
+    ends = np.flatnonzero(np.diff(steps[sequence], append=-1)) + 1
+    rows, places = rows[sequence], places[sequence]
+    sizes, radii = model.sizes[rows].astype(np.int64), model.radii[rows].astype(np.int64)
+    rest = np.concatenate([image.values for image in images])
+    points = np.zeros((len(rows), balls.MAX_SIZE), np.int64)
+    drops, ids = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
+    for start, stop in pairwise([0, *ends.tolist()]):
+        some = slice(start, stop)
+        width = int(sizes[some].max())
         at = places[some, :width]
         left = np.take(rest, at)
         magnitudes = balls.nearest(np.abs(left) / model.steps[rows[some], None], radii[some])
         signed = np.copysign(magnitudes, left)
         points[some, :width] = signed
+        ids[some] = balls.rank(points[some, :width], sizes[some], radii[some])
         after = left - _reconstructed(model, rows[some], signed)
         drops[some] = np.einsum("ij,ij->i", left, left) - np.einsum("ij,ij->i", after, after)
         rest[at] = after
-    ids = balls.rank(points, model.sizes[rows].astype(np.int64), radii)
+    ids, points, drops = ids[back], points[back], drops[back]
     found = []
     stop = 0
     for image, order in zip(images, orders, strict=True):

@@ -9,11 +9,11 @@ import pytest
 import tokenmill
 from examples.word_lengths import WordLengths
 from tests.datasets import build_dataset
+from tokenmill.images.tokenizer import CAPPED
 from tokenmill.jobs import load_job
 from tokenmill.planning import draft_plan
 from tokenmill.storage.outputs import Storage
 from tokenmill.testing import Case, check_tokenizer
-from tokenmill.tokenizers.klt.lengths import CAPPED
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -119,7 +119,7 @@ def _weight(item: Any) -> int:
 
 
 class EncodingAhead:
-    """Encodes batches of items in order, their items prepared by threads. Close it, or use it as a context manager.
+    """Encodes batches of items in order, their items prepared by threads. Close it.
 
     Encoders that prepare nothing get each batch as it comes, at once.
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.commands.conftest import Run
 from tests.images.samples import photo
+from tokenmill.images.tokenizer import MET
 from tokenmill.tokenizers.klt import KltTokenizer
-from tokenmill.tokenizers.klt.lengths import MET
 
 
 @pytest.fixture

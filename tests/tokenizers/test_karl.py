@@ -15,12 +15,12 @@ from tests.tokenizers.karl_models import TOKENS, image_files, random_network, sa
 from tokenmill.contract import Encoded, PrefixDecoder, resolve
 from tokenmill.errors import AssetError
 from tokenmill.images.geometry import Geometry, Placed
+from tokenmill.images.tokenizer import OUTCOMES
 from tokenmill.registry import parse_tokenizer
 from tokenmill.testing import Case, check_tokenizer
 from tokenmill.tokenizers.karl import KarlTokenizer
 from tokenmill.tokenizers.karl.encoder import KarlEncoder
 from tokenmill.tokenizers.karl.published import ERROR_BINS
-from tokenmill.tokenizers.karl.tokenizer import OUTCOMES
 
 
 @pytest.fixture(scope="module")

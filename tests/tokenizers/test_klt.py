@@ -18,10 +18,10 @@ from tokenmill.contract import resolve
 from tokenmill.errors import AssetError
 from tokenmill.images.geometry import Geometry
 from tokenmill.images.image_file import ImageFile, Pixels
+from tokenmill.images.tokenizer import CAPPED, FIXED, MET, MISSED
 from tokenmill.testing import Case, check_tokenizer
 from tokenmill.tokenizers import klt
-from tokenmill.tokenizers.klt import KltTokenizer
-from tokenmill.tokenizers.klt.lengths import CAPPED, FIXED, MET
+from tokenmill.tokenizers.klt import KltTokenizer, lengths
 
 Row = Mapping[str, npt.NDArray[Any]]
 PACKAGED = Path(klt.__file__).with_name("weights.npz")
@@ -217,6 +217,14 @@ def test_predict_is_near_to_search(error: float) -> None:
     tokens = [sum(len(row["ids"]) for row in rows) for rows in (searched, predicted)]
     assert tokens[1] <= 1.4 * tokens[0]
     assert all(row["error"][0] <= 1.1 * error for row in predicted)
+    assert all(row["outcome"][0] == (MET if row["error"][0] <= error else MISSED) for row in predicted)
+
+
+def test_a_wrong_prediction_is_no_target_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "likely_crossing", lambda *_: 5)
+    (row,) = rows_of(klt_of(policy="predict", error=0.03), scene(256, 256))
+    assert (len(row["ids"]), row["outcome"].tolist()) == (5, [MISSED])
+    assert row["error"][0] > 0.03
 
 
 def test_quality_on_photographs() -> None:

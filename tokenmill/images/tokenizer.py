@@ -9,6 +9,16 @@ from tokenmill.images.geometry import GEOMETRY, GEOMETRY_SPEC, Geometry, Placed
 from tokenmill.images.image_file import ImageFile
 from tokenmill.streams import StreamSpec
 
+#: What became of an image's length: it was given; the error is within the target; or it is not, with as many tokens as
+#: are allowed, or with fewer, as a prediction was wrong.
+OUTCOMES = ("fixed", "met", "capped", "missed")
+FIXED, MET, CAPPED, MISSED = range(len(OUTCOMES))
+#: The streams of tokenizers of adaptive length beside `ids`: the error reached, and the outcome.
+ADAPTIVE_STREAMS = {
+    "error": StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids"),
+    "outcome": StreamSpec("uint8", dims=("value",), shape=(1,), vocabulary_size=len(OUTCOMES), labels=OUTCOMES),
+}
+
 
 class ImageTokenizer(Tokenizer):
     """Base of the configs of image tokenizers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import field_serializer, model_validator
+from pydantic import model_validator
 
 from tokenmill.contract import Asset, Decoder, hash_file
 from tokenmill.errors import TokenizerError
@@ -90,13 +90,6 @@ class LatentTokenizer(PretrainedTokenizer):
     latent_scales: str | None = None
     """A file of `LatentScales`: the mean and deviation of each channel, by which latents are normalised before they are
     quantized. Default: they are not."""
-
-    @field_serializer("quantizer")
-    def _serialize_quantizer(self, quantizer: QuantizerConfig | None) -> dict[str, Any] | None:
-        """Keep its kind, by which it is read back, where fields that have their defaults are left out."""
-        if quantizer is None:
-            return None
-        return {**quantizer.model_dump(mode="json", exclude_defaults=True), "kind": quantizer.kind}
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:

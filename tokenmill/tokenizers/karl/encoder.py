@@ -12,13 +12,13 @@ from torch import Tensor
 
 from tokenmill.contract import Encoded, Failure, empty_streams
 from tokenmill.images.geometry import GEOMETRY, Placed
-from tokenmill.images.tokenizer import ImagePreparation
+from tokenmill.images.tokenizer import OUTCOMES, ImagePreparation
 from tokenmill.streams import Jagged
 from tokenmill.tokenizers.karl.decoder import to_bytes
 from tokenmill.tokenizers.karl.layout import load_network
 from tokenmill.tokenizers.karl.network import KarlNetwork
 from tokenmill.tokenizers.karl.published import HALTING_PROBABILITY
-from tokenmill.tokenizers.karl.tokenizer import OUTCOMES, KarlTokenizer
+from tokenmill.tokenizers.karl.tokenizer import KarlTokenizer
 from tokenmill.tokenizers.networks import in_fixed_batches, network_device
 
 

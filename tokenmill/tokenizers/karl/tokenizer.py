@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from tokenmill.contract import Asset, Encoder, hash_file
-from tokenmill.images.tokenizer import ImageTokenizer
+from tokenmill.images.tokenizer import ADAPTIVE_STREAMS, ImageTokenizer
 from tokenmill.registry import missing_extra
 from tokenmill.streams import StreamSpec
 from tokenmill.tokenizers.karl.published import EDGE, ERROR_BINS, GRID, LATENTS, PATCH, VOCABULARY_SIZE
@@ -16,9 +16,6 @@ from tokenmill.tokenizers.precision import Precision
 
 if TYPE_CHECKING:
     from tokenmill.tokenizers.karl.decoder import KarlDecoder
-
-#: What became of the error asked for. Codes are predicted, so an image may also miss it with tokens to spare.
-OUTCOMES = ("fixed", "met", "capped", "missed")
 
 
 class KarlTokenizer(ImageTokenizer):
@@ -68,8 +65,7 @@ class KarlTokenizer(ImageTokenizer):
             "positions": StreamSpec("uint16"),
         }
         if self.measure_error:
-            streams["error"] = StreamSpec("float32", ("value",), (1,), error_of="ids")
-            streams["outcome"] = StreamSpec("uint8", ("value",), (1,), vocabulary_size=len(OUTCOMES), labels=OUTCOMES)
+            streams |= ADAPTIVE_STREAMS
         return streams
 
     def load(self, device: str = "cpu") -> Encoder:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tokenmill.images.geometry import Placed
 from tokenmill.images.image_file import Pixels
+from tokenmill.images.tokenizer import CAPPED, FIXED, MET, MISSED
 from tokenmill.tokenizers.klt.coding import Analysed, Coded, Order, add_up, encode_together, synthesise
 from tokenmill.tokenizers.klt.model import KltModel
 from tokenmill.tokenizers.klt.predictor import Curve, crossing, likely_crossing
@@ -19,9 +20,6 @@ from tokenmill.tokenizers.klt.transform import EDGE, UNIT, squares_of
 
 #: Edge of the square of pixels by which tokens are counted where a policy counts by area.
 AREA_EDGE = 64
-#: Names of the ids of the stream `outcome`.
-OUTCOMES = ("fixed", "met", "capped")
-FIXED, MET, CAPPED = range(3)
 
 Measure = Literal["l1", "mse"]
 
@@ -164,8 +162,8 @@ def _chosen(model: KltModel, trial: Trial, length: Fixed | Search | Predict) -> 
         count, error = search(trial, curve, length, most)
     else:
         count, error = _predict(model, trial, curve, length, most)
-    met = count < most or error <= length.error
-    return Chosen(trial.coded.ids[:count], error, MET if met else CAPPED)
+    outcome = MET if error <= length.error else CAPPED if count == most else MISSED
+    return Chosen(trial.coded.ids[:count], error, outcome)
 
 
 def search(trial: Trial, curve: Curve, length: Search, most: int) -> tuple[int, float]:

@@ -15,10 +15,10 @@ from PIL import Image
 from tokenmill.contract import Asset, Encoded, hash_file
 from tokenmill.errors import AssetError, TokenizerError
 from tokenmill.images.geometry import GEOMETRY, Geometry, Placed
-from tokenmill.images.tokenizer import ImagePreparation, ImageTokenizer
+from tokenmill.images.tokenizer import ADAPTIVE_STREAMS, ImagePreparation, ImageTokenizer
 from tokenmill.streams import Jagged, StreamSpec
 from tokenmill.tokenizers.klt.coding import analyse, decode_ids, lay_out, synthesise
-from tokenmill.tokenizers.klt.lengths import OUTCOMES, Fixed, Length, Predict, Search, choose, join_tiles
+from tokenmill.tokenizers.klt.lengths import Fixed, Length, Predict, Search, choose, join_tiles
 from tokenmill.tokenizers.klt.model import CODES, KltModel, load_model
 from tokenmill.tokenizers.klt.transform import EDGE
 
@@ -52,8 +52,7 @@ class KltTokenizer(ImageTokenizer):
         """Return `ids`, `error` (of the pixels they decode to; under `fixed` as it says) and the policy's `outcome`."""
         return {
             "ids": StreamSpec("uint16", vocabulary_size=CODES, bands="octave"),
-            "error": StreamSpec("float32", dims=("value",), shape=(1,), error_of="ids"),
-            "outcome": StreamSpec("uint8", dims=("value",), shape=(1,), vocabulary_size=len(OUTCOMES), labels=OUTCOMES),
+            **ADAPTIVE_STREAMS,
         }
 
     def load(self, device: str = "cpu") -> KltEncoder:

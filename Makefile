@@ -16,9 +16,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install  ## Tokenize the demo's texts into .out/demo and its pictures into .out/images
+demo: install  ## Tokenize the demo's texts into .out/demo, its pictures into .out/images, its sounds into .out/audio
 	$(BIN)/python -m flows run examples/jobs/demo.yaml
 	$(BIN)/python -m flows run examples/jobs/images.yaml
+	$(BIN)/python -m flows run examples/jobs/audio.yaml
 
 test: install lint types layers  ## Lint, check types and layers, run the tests
 	$(BIN)/python -m pytest

@@ -15,14 +15,14 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.contract import Encoder, Tokenizer
+from tokenmill.contract import Encoded, Encoder, Tokenizer
 from tokenmill.jobs import parse_job
 from tokenmill.manifests import ManifestTable
 from tokenmill.parts import ROW_BYTES, process_split
@@ -30,7 +30,7 @@ from tokenmill.planning import make_plan
 from tokenmill.publication import publish
 from tokenmill.registry import GROUP
 from tokenmill.storage.outputs import Storage
-from tokenmill.streams import StreamSpec
+from tokenmill.streams import Jagged, StreamSpec
 from tokenmill.tokenizers.text import TextEncoder, require_cpu
 
 VOCABULARY = 200_019  # of o200k_base
@@ -82,6 +82,39 @@ class SyntheticTokenizer(Tokenizer):
         return ids_at(places, self.seed, self.vocabulary), np.ascontiguousarray(lengths)
 
 
+class SyntheticCodes(Tokenizer):
+    """Turns `"<first frame> <length>"` into the codes of those frames, and into the same codes as one stream of ids."""
+
+    id: ClassVar[str] = "synthetic-codes"
+
+    vocabulary: int = 1024
+    """Number of ids of a codebook."""
+    codebooks: int = 8
+    """Codes of a frame."""
+    seed: int = 0
+    """Which sequence."""
+
+    def streams(self) -> dict[str, StreamSpec]:
+        """Return `ids` and `codes`, which hold the same values."""
+        codes = StreamSpec("uint16", ("frame", "codebook"), (None, self.codebooks), self.vocabulary)
+        return {"ids": StreamSpec("uint16", vocabulary_size=self.vocabulary), "codes": codes}
+
+    def load(self, device: str = "cpu") -> Encoder:
+        """Return the encoder."""
+        require_cpu(device, self.id)
+        return self
+
+    def encode(self, payloads: Sequence[Any]) -> Encoded:
+        """Make the rows of a batch of texts."""
+        first, frames = np.array([text.split() for text in payloads], np.int64).reshape(-1, 2).T
+        lengths = frames * self.codebooks
+        places = np.repeat(first * self.codebooks - np.cumsum(lengths) + lengths, lengths)
+        places += np.arange(len(places))
+        values = ids_at(places, self.seed, self.vocabulary).astype(np.uint16)
+        shapes = np.stack([frames, np.full(len(frames), self.codebooks)], axis=1)
+        return Encoded({"ids": Jagged.from_lengths(values, lengths), "codes": Jagged(values.copy(), shapes)})
+
+
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
     """Register the tokenizer as any package does, while the context lasts: publishing looks it up."""
@@ -89,7 +122,10 @@ def registered() -> Iterator[None]:
         about = Path(folder) / "tokenmill_benchmarks-0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tokenmill-benchmarks\nVersion: 0\n")
-        (about / "entry_points.txt").write_text(f"[{GROUP}]\nsynthetic = benchmarks.build_tokens:SyntheticTokenizer\n")
+        (about / "entry_points.txt").write_text(
+            f"[{GROUP}]\nsynthetic = benchmarks.build_tokens:SyntheticTokenizer\n"
+            "synthetic-codes = benchmarks.build_tokens:SyntheticCodes\n"
+        )
         sys.path.append(folder)
         try:
             yield
@@ -109,7 +145,14 @@ def document_lengths(tokens: int, documents: int, seed: int) -> npt.NDArray[np.i
 
 
 def build(
-    out: str, *, tokens: int, shards: int, mean_document: int, vocabulary: int = VOCABULARY, seed: int = 0
+    out: str,
+    *,
+    tokens: int,
+    shards: int,
+    mean_document: int,
+    vocabulary: int = VOCABULARY,
+    seed: int = 0,
+    codebooks: int | None = None,
 ) -> ManifestTable:
     """Make and publish a dataset of one table, `text`, with exactly so many tokens and shards.
 
@@ -120,7 +163,11 @@ def build(
         mean_document: Mean tokens of a document, about.
         vocabulary: Number of ids.
         seed: Of lengths and ids.
+        codebooks: Make frames of so many codes in place of tokens (`SyntheticCodes`); all other figures count frames.
     """
+    tokenizer: dict[str, Any] = {"id": "synthetic", "vocabulary": vocabulary, "seed": seed}
+    if codebooks is not None:
+        tokenizer = {**tokenizer, "id": "synthetic-codes", "codebooks": codebooks}
     rows = round(tokens / mean_document / shards)
     part_bytes = rows * (TEXT_BYTES + ROW_BYTES)
     if part_bytes < 1024:
@@ -136,9 +183,7 @@ def build(
             {
                 "name": "synthetic",
                 "sources": [{"name": "items", "modality": "text", "uris": [str(items)], "fields": {"id": "id"}}],
-                "tables": [
-                    {"name": TABLE, "tokenizer": {"id": "synthetic", "vocabulary": vocabulary, "seed": seed}},
-                ],
+                "tables": [{"name": TABLE, "tokenizer": tokenizer}],
                 "output": out,
                 # one split, so that only rows decide where a shard ends
                 "splitting": {"split_bytes": items.stat().st_size + 4096, "part_bytes": part_bytes},
@@ -150,8 +195,9 @@ def build(
             process_split(storage, plan, split, [TABLE])
         table = publish(storage, plan, max_rejected_fraction=0.0).tables[TABLE]
     made = (table.tokens["ids"], table.shards["count"])
-    if made != (tokens, shards):
-        raise RuntimeError(f"{made} tokens and shards were made, not {(tokens, shards)}")
+    wanted = (tokens * (codebooks or 1), shards)
+    if made != wanted:
+        raise RuntimeError(f"{made} tokens and shards were made, not {wanted}")
     return table
 
 

@@ -15,7 +15,9 @@ import pytest
 
 import tokenmill
 from tests.datasets import build_dataset, job_of, write_jsonl
+from tests.toy_codec import register, sound_job, write_sounds
 from tokenmill import dataset as dataset_module
+from tokenmill.audio.sound import Sound
 from tokenmill.dataset import Dataset, Row, Table
 from tokenmill.errors import AssetError, CorruptionError, DatasetError, MissingFileError
 from tokenmill.shard_files import FetchedBytes, open_bytes
@@ -318,3 +320,17 @@ def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     dataset = tokenmill.open("out")
     os.chdir("/")
     assert dataset["text"][0].key == "a"
+
+
+def test_recordings_decode_to_sound(any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    build_dataset(sound_job(any_root, write_sounds(tmp_path / "in")))
+    table = tokenmill.open(any_root)["fine"]
+    assert len(table) == 4
+    for index, row in enumerate(table):
+        sound = table.decode(index)
+        assert isinstance(sound, Sound)
+        assert sound.rate_hz == 8_000
+        assert len(sound.samples) == row.streams["recording"][5] == (int(row.key[0]) + 1) * 1600
+        rms = 20 * np.log10(np.sqrt(np.mean(sound.samples.astype(np.float64) ** 2)))
+        assert rms == pytest.approx(row.streams["level"][0], abs=3)  # the codec loses high tones

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenmill import encoders
 from tokenmill.contract import Encoded, Failure, resolve
 from tokenmill.encoders import encode_batch, loaded_encoder
-from tokenmill.errors import AssetError, SpecError
+from tokenmill.errors import AssetError, ItemError, SpecError
 from tokenmill.registry import parse_tokenizer
 from tokenmill.streams import Jagged, StreamSpec
 
@@ -57,6 +57,17 @@ def test_one_item_never_takes_others_with_it(payloads: list[int], raising: set[i
 def test_a_failure_says_what_was_raised() -> None:
     (failure,) = encode_batch(Fragile({1}, set()), SPECS, [1]).failures
     assert failure == Failure(0, "tokenizer_failed", "Panic: unwrap on a None value")
+
+
+def test_a_failure_says_what_is_lost_whatever_its_place_becomes() -> None:
+    class Losing(Fragile):
+        def encode(self, payloads: Sequence[Any]) -> Encoded:
+            if 1 in payloads:
+                raise ItemError("damaged", "it breaks off", lost_seconds=2.5)
+            return super().encode(payloads)
+
+    failures = encode_batch(Losing(set(), set()), SPECS, [0, 1, 2]).failures
+    assert failures == (Failure(1, "damaged", "it breaks off", 2.5),)
 
 
 def test_a_good_batch_is_encoded_once() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenmill import encoding_ahead
 from tokenmill.contract import Encoded, Failure
 from tokenmill.encoding_ahead import EncodingAhead, encode_items, preparation_threads, without_failed
-from tokenmill.errors import ItemError, RunError
+from tokenmill.errors import ChangedError, ItemError, RunError, UnavailableError
 from tokenmill.sources.items import ItemBatch
 from tokenmill.streams import Jagged, StreamSpec
 
@@ -186,6 +186,45 @@ def test_a_device_without_memory_ends_the_part() -> None:
     with pytest.raises(RunError, match="`batch_size` below 8"):
         list(ahead.finish())
     ahead.close()
+
+
+@pytest.mark.parametrize("error", [UnavailableError("the server is gone"), ChangedError("the file has changed")])
+@pytest.mark.parametrize("method", ["prepare", "encode"])
+def test_what_is_no_fault_of_an_item_ends_the_part(error: Exception, method: str) -> None:
+    """Recordings are read while they are prepared, and while they are encoded."""
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    encoder = Doubling()
+    setattr(encoder, method, fail)
+    ahead = EncodingAhead(encoder, SPECS, 1)
+    list(ahead.add(batch_of([1, 2])))
+    with pytest.raises(type(error), match=error.args[0]):
+        list(ahead.finish())
+    ahead.close()
+    with pytest.raises(type(error), match=error.args[0]):
+        encode_items(encoder, SPECS, [1, 2])
+
+
+def test_large_items_are_not_read_far_ahead() -> None:
+    """Recordings that lie in tar files are held as they were read."""
+
+    class Large(int):
+        nbytes = 40 << 20
+
+    encoder = Doubling(4)
+    ahead = EncodingAhead(encoder, SPECS, 2)
+    coming = out = most = 0
+    for number in range(0, 60, 2):
+        for items, _ in ahead.add(batch_of([Large(number), Large(number + 1)], number)):
+            out += len(items)
+        coming += 2
+        most = max(most, coming - out)
+    out += sum(len(items) for items, _ in ahead.finish())
+    ahead.close()
+    assert out == 60
+    assert most <= 5
 
 
 def test_threads_share_the_cores_with_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:

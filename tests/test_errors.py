@@ -11,7 +11,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_cross_processes(kind: type[TokenmillError]) -> None:
     error = (
-        ItemError("damaged", "it broke", where="s3://b/x", fix="mend it")
+        ItemError("damaged", "it broke", lost_seconds=1.5, where="s3://b/x", fix="mend it")
         if kind is ItemError
         else kind("it broke", where="s3://b/x", fix="mend it")
     )
@@ -19,6 +19,7 @@ def test_errors_cross_processes(kind: type[TokenmillError]) -> None:
         assert type(copy) is kind
         assert (copy.what, copy.where, copy.fix, str(copy)) == (error.what, error.where, error.fix, str(error))
         assert getattr(copy, "reason", None) == getattr(error, "reason", None)
+        assert getattr(copy, "lost_seconds", 0.0) == getattr(error, "lost_seconds", 0.0)
     assert str(error) == "s3://b/x: it broke\n  → mend it"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tokenmill
@@ -29,7 +30,7 @@ def test_the_docs_show_that_tokenizer() -> None:
     assert body in (REPOSITORY / "docs" / "tokenizers.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["demo", "images"])
+@pytest.mark.parametrize("name", ["demo", "images", "audio"])
 def test_the_jobs_can_be_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     job = load_job(REPOSITORY / "examples" / "jobs" / f"{name}.yaml")
@@ -49,3 +50,17 @@ def test_the_images_of_the_demo_keep_their_errors(tmp_path: Path, monkeypatch: p
         assert min(height, width) > 0
         assert table.decode(index).size == (used_width, used_height) == (256, 256)
         assert row.streams["error"][0] <= 0.03 or row.streams["outcome"][0] == CAPPED
+
+
+def test_the_recordings_of_the_demo_become_sound_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    job = load_job(REPOSITORY / "examples" / "jobs" / "audio.yaml")
+    build_dataset(job.model_copy(update={"output": str(tmp_path / "out")}))
+    dataset = tokenmill.open(str(tmp_path / "out"))
+    assert (len(dataset["sound"]), len(dataset["phones"])) == (15, 7)
+    for index, row in enumerate(dataset["sound"]):
+        sound = dataset["sound"].decode(index)
+        assert len(sound.samples) == row.streams["recording"][5]
+        level_db = 20 * np.log10(np.sqrt(np.mean(np.square(sound.samples, dtype=np.float64))))
+        assert abs(level_db - row.streams["level"][0]) < 3
+    assert all(row.streams["durations"].sum() > 0 for row in dataset["phones"])

@@ -12,7 +12,7 @@ from tokenmill.jobs import Job, Splitting, job_schema, load_job, parse_job
 
 SOURCE = {"name": "docs", "uris": ["data/*.jsonl"]}
 SIZE = "should be a number of bytes, or a number with a unit such as 256MB or 1GiB"
-FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar', 'warc' or 'image'"
+FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar', 'warc', 'image' or 'audio'"
 TABLE = {"name": "text", "tokenizer": {"id": "bytes"}}
 JOB = {"name": "books", "sources": [SOURCE], "tables": [TABLE], "output": "out"}
 
@@ -52,16 +52,16 @@ def test_smallest_job() -> None:
             {"sources": [{**SOURCE, "url": "x"}]},
             [
                 "sources.0.url: no such field (given 'x'); "
-                "allowed here: name, modality, uris, format, fields, metadata, encoding, background"
+                "allowed here: name, modality, uris, format, fields, metadata, encoding, background, channels, segments"
             ],
         ),
         (
             {"sources": [{**SOURCE, "fields": {"body": "x"}}]},
-            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, image, id"],
+            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, image, audio, id"],
         ),
         (
             {"sources": [{**SOURCE, "modality": "video"}]},
-            ["sources.0.modality: Input should be 'text' or 'image' (given 'video')"],
+            ["sources.0.modality: Input should be 'text', 'image' or 'audio' (given 'video')"],
         ),
         (
             {"sources": [{**SOURCE, "format": "image"}]},
@@ -91,6 +91,66 @@ def test_smallest_job() -> None:
         (
             {"sources": [{**SOURCE, "background": [0, 0, 0]}]},
             ["sources.0: `background` is for sources of `modality: image`"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "background": [0, 0, 0]}]},
+            ["sources.0: `background` is for sources of `modality: image`"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "format": "warc"}]},
+            ["sources.0: format 'warc' holds no audio; `modality: audio` takes auto, audio, tar or parquet"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "fields": {"image": "x"}}]},
+            [
+                "sources.0: `fields.image` is for sources of `modality: image`; one of `modality: audio` has "
+                "`fields.audio`"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "image", "fields": {"audio": "x"}}]},
+            [
+                "sources.0: `fields.audio` is for sources of `modality: audio`; one of `modality: image` has "
+                "`fields.image`"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "channels": "each"}]},
+            ["sources.0: `channels` is for sources of `modality: audio`"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "image", "segments": {}}]},
+            ["sources.0: `segments` is for sources of `modality: audio`"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "channels": "left"}]},
+            ["sources.0.channels: Input should be 'mix', 'first' or 'each' (given 'left')"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "segments": {"max": 3}}]},
+            [
+                "sources.0.segments.max: no such field (given 3); "
+                "allowed here: min_seconds, max_seconds, pause_seconds, threshold, pad_seconds"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "segments": {"min_seconds": 3, "max_seconds": 5}}]},
+            ["sources.0.segments: `min_seconds` is 3.0, more than half of `max_seconds`, which is 5.0"],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "segments": {"pad_seconds": 0.3}}]},
+            [
+                "sources.0.segments: `pad_seconds` is 0.3, more than half of `pause_seconds`, which is 0.5: segments "
+                "would overlap"
+            ],
+        ),
+        (
+            {"sources": [{**SOURCE, "modality": "audio", "segments": {"pad_seconds": 8, "pause_seconds": 20}}]},
+            ["sources.0.segments: `pad_seconds` is 8.0, more than a quarter of `max_seconds`, which is 30.0"],
+        ),
+        (
+            {"limits": {"max_audio_seconds": 0}},
+            ["limits.max_audio_seconds: Input should be greater than 0 (given 0)"],
         ),
         (
             {"sources": [{**SOURCE, "modality": "image", "background": [0, 0, 256]}]},
@@ -233,6 +293,14 @@ def test_a_job_survives_json() -> None:
                     "fields": {"image": "x"},
                     "background": [0, 9, 255],
                 },
+                {
+                    "name": "calls",
+                    "modality": "audio",
+                    "uris": ["c"],
+                    "fields": {"audio": "y"},
+                    "channels": "each",
+                    "segments": {"max_seconds": 12},
+                },
             ],
             runner={"name": "FlinkRunner", "options": ["--x"]},
             limits={"max_item_bytes": "1MB"},
@@ -245,11 +313,24 @@ def test_a_job_of_text_says_nothing_of_images() -> None:
     """So that plans of text are, byte for byte, what they were before there were images."""
     assert "image" not in json.dumps(parse_job(JOB).model_dump(mode="json"))
     assert "pixels" not in json.dumps(parse_job(JOB).model_dump(mode="json"))
-    limited = parse_job(job(limits={"max_pixels": 5}))
+    for word in ("audio", "channels", "segments"):
+        assert word not in json.dumps(parse_job(JOB).model_dump(mode="json"))
+    limited = parse_job(job(limits={"max_pixels": 5, "max_audio_seconds": 7, "max_audio_bytes": "1MB"}))
     assert Job.model_validate(limited.model_dump(mode="json")) == limited
     photos = parse_job(job(sources=[{**SOURCE, "modality": "image"}])).model_dump(mode="json")
     assert photos["sources"][0]["background"] == [255, 255, 255]
     assert photos["limits"]["max_pixels"] == 64_000_000
+    for word in ("audio", "channels", "segments"):
+        assert word not in json.dumps(photos)
+
+
+def test_a_job_of_recordings_says_nothing_of_images() -> None:
+    calls = parse_job(job(sources=[{**SOURCE, "modality": "audio"}])).model_dump(mode="json")
+    assert calls["sources"][0]["channels"] == "mix"
+    assert calls["sources"][0]["segments"] is None
+    assert calls["limits"]["max_audio_seconds"] == 86_400
+    assert "image" not in json.dumps(calls)
+    assert "pixels" not in json.dumps(calls)
 
 
 def test_yaml(tmp_path: Path) -> None:
@@ -316,13 +397,16 @@ def test_schema_describes_every_field() -> None:
         (["image", "image"], {"split_bytes": "1GB"}, 256_000_000),
         (["image"], {"part_bytes": 32_000_000}, 32_000_000),
         (["image", "text"], {}, 32_000_000),
+        (["audio"], {}, 256_000_000),
+        (["audio", "image"], {}, 256_000_000),
+        (["text", "audio"], {}, 32_000_000),
     ],
 )
-def test_parts_of_images_are_larger(modalities: list[str], splitting: dict[str, Any], part_bytes: int) -> None:
+def test_parts_without_text_are_larger(modalities: list[str], splitting: dict[str, Any], part_bytes: int) -> None:
     sources = [
         {"name": f"s{number}", "modality": modality, "uris": ["in"]} for number, modality in enumerate(modalities)
     ]
-    tokenizers = {"text": {"id": "bytes"}, "image": {"id": "klt"}}
+    tokenizers = {"text": {"id": "bytes"}, "image": {"id": "klt"}, "audio": {"id": "phones"}}
     tables = [
         {"name": f"t{number}", "sources": [f"s{number}"], "tokenizer": tokenizers[modality]}
         for number, modality in enumerate(modalities)

@@ -38,9 +38,10 @@ FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the made-up source: its size in bytes, or None for a reject."""
+    """An item of the made-up source: its size in bytes, or None for a reject; and whether it has an end."""
 
     size: int | None
+    ends: bool = True
 
 
 @dataclass
@@ -66,7 +67,7 @@ class MadeUpReader:
         texts = [chr(97 + index % 26) * int(self.items[index].size or 0) for index in good]
         return ItemBatch(
             np.array([ordinals[index] for index in good], np.int64),
-            np.array([index + 1 for index in good], np.int64),
+            np.array([index + 1 if self.items[index].ends else -1 for index in good], np.int64),
             np.array([len(text) for text in texts], np.int64),
             [f"key{ordinals[index]}" for index in good],
             texts,
@@ -147,19 +148,31 @@ class Run:
 
 
 def expected_parts(items: Sequence[Item], part_bytes: int = PART_BYTES) -> list[list[int]]:
-    """Cut obviously: a part ends with the item that fills it; what follows, rejects too, is the next part's."""
+    """Cut obviously: a part ends with the item that fills it; what follows, rejects too, is the next part's.
+
+    Where that item has no end, the part ends with the next one that has.
+    """
     cut: list[list[int]] = [[]]
-    filled = 0
+    filled, ended = 0, True
     for index, item in enumerate(items):
-        if filled >= part_bytes:
+        if filled >= part_bytes and ended:
             cut.append([])
             filled = 0
         cut[-1].append(index)
-        filled += 0 if item.size is None else item.size + ROW_BYTES
+        if item.size is not None:
+            filled += item.size + ROW_BYTES
+            ended = item.ends
     return cut
 
 
-items_of = st.lists(st.builds(Item, st.none() | st.sampled_from([0, 1, 300, 700, 1023, 1024, 1025, 3000])), max_size=25)
+def with_last_end(items: list[Item]) -> list[Item]:
+    """Give the last item that is no reject an end, as readers do."""
+    last = max((index for index, item in enumerate(items) if item.size is not None), default=-1)
+    return [replace(item, ends=True) if index == last else item for index, item in enumerate(items)]
+
+
+sizes_of = st.none() | st.sampled_from([0, 1, 300, 700, 1023, 1024, 1025, 3000])
+items_of = st.lists(st.builds(Item, sizes_of, st.booleans() | st.just(True)), max_size=25).map(with_last_end)
 batches_of = st.lists(st.integers(1, 7), min_size=1, max_size=4)
 
 
@@ -233,6 +246,16 @@ def test_resuming_from_any_parts_gives_the_same_shards(
 
 def _place(receipt: Receipt) -> tuple[str, int]:
     return receipt.name.table, receipt.name.part
+
+
+def test_a_part_ends_where_reading_can_resume(tmp_path: Path) -> None:
+    """The pieces of a recording stay together, over many batches, with the rejects among them."""
+    recording = [Item(700, ends=False)] * 5 + [Item(None), Item(700)]
+    run = Run(str(tmp_path), [Item(500), *recording, Item(None), *recording, Item(30)])
+    run.process([2])
+    assert [receipt.items for receipt in run.receipts()] == [8, 8, 1]
+    assert [receipt.rejected for receipt in run.receipts()] == [1, 2, 0]
+    assert [receipt.next for receipt in run.receipts()] == [Cursor(8, 8), Cursor(16, 16), Cursor(17, 17)]
 
 
 def test_a_table_that_is_added_later_has_the_same_cuts(tmp_path: Path) -> None:

@@ -33,3 +33,11 @@ def test_no_rejects() -> None:
     with RejectLines("text", 5, "docs") as lines:
         assert lines.lost_items == 0
         assert bytes(lines.content()) == b""
+
+
+def test_seconds_are_told_where_some_are_lost() -> None:
+    with RejectLines("text", 5, "docs") as lines:
+        lines.add([Reject(1, "k", "a.wav:0", "damaged_audio", "", lost_seconds=1.25), reject(2)])
+        lost, other = [json.loads(line) for line in bytes(lines.content()).splitlines()]
+    assert lost["lost_seconds"] == 1.25
+    assert "lost_seconds" not in other

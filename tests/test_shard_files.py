@@ -69,7 +69,7 @@ def storage(any_root: str) -> Storage:
     return Storage.open(any_root)
 
 
-@pytest.mark.parametrize(("count", "ids_per_row"), [(1, 0), (1, 3), (200, 5), (300, 8000)])
+@pytest.mark.parametrize(("count", "ids_per_row"), [(0, 3), (1, 0), (1, 3), (200, 5), (300, 8000)])
 def test_rows_are_what_was_written(storage: Storage, count: int, ids_per_row: int) -> None:
     rows = make_rows(count, ids_per_row)
     path, shard = store(storage, rows)

@@ -15,13 +15,16 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.toy_codec import ToyCodec, ToyDecoder, ToyEncoder
+from tokenmill.audio.recording import Recording
+from tokenmill.audio.sound import Sound
 from tokenmill.contract import Asset, Decoder, Encoded, Encoder, TokenClasses, Tokenizer, hash_file
 from tokenmill.errors import SpecError, TokenizerError
 from tokenmill.images.geometry import Geometry, Placed
 from tokenmill.images.image_file import ImageFile
 from tokenmill.images.tokenizer import ImagePreparation, ImageTokenizer
 from tokenmill.streams import Jagged, StreamSpec
-from tokenmill.testing import Case, check_tokenizer
+from tokenmill.testing import Case, audio_case, check_tokenizer
 
 COUNTER = itertools.count()
 
@@ -383,3 +386,144 @@ def test_an_image_of_a_case_must_decode(tmp_path: Path) -> None:
 def test_what_a_lossy_payload_may_decode_to_is_the_cases_to_say(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"payload 0 decodes to .* which the case's `decodes` refuses"):
         run(images(Brightness, decodes=lambda payload, decoded: False), tmp_path)
+
+
+class Hears(ToyCodec):
+    """A codec whose rows can be made wrong."""
+
+    def load(self, device: str = "cpu") -> Encoder:
+        if device != "cpu":
+            return super().load(device)
+        kind = self
+
+        class Encoder(ToyEncoder):
+            def encode(self, payloads: Sequence[Recording]) -> Encoded:
+                return kind.encoded(super().encode(payloads))
+
+            def row(self, recording: Recording) -> dict[str, npt.NDArray[Any]]:
+                return kind.heard(recording, super().row(recording))
+
+        return Encoder(self)
+
+    def encoded(self, encoded: Encoded) -> Encoded:
+        return encoded
+
+    def heard(self, recording: Recording, row: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        return row
+
+
+class HearsHalf(Hears):
+    def heard(self, recording: Recording, row: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        return {"codes": row["codes"][: (len(row["codes"]) + 1) // 2]}
+
+
+class HearsBlocks(Hears):
+    def heard(self, recording: Recording, row: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        codes = row["codes"].copy()
+        codes[:1, 0] = sum(1 for _ in recording.blocks()) % 16
+        return {"codes": codes}
+
+
+class SaysAnotherLevel(Hears):
+    def encoded(self, encoded: Encoded) -> Encoded:
+        level = encoded.streams["level"]
+        return Encoded({**encoded.streams, "level": Jagged(level.values - 1, level.shapes)}, encoded.failures)
+
+
+class PreparesSamples(ToyCodec):
+    def load(self, device: str = "cpu") -> Encoder:
+        class Encoder(ToyEncoder):
+            def prepare(self, payload: Any) -> Any:
+                return _Held(super().prepare(payload))
+
+            def encode(self, payloads: Sequence[Any]) -> Encoded:
+                return super().encode([held.recording for held in payloads])
+
+        return Encoder(self) if device == "cpu" else super().load(device)
+
+
+class _Held:
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+
+
+class DecodesTo(ToyCodec):
+    def decoder(self) -> Decoder:
+        kind = self
+
+        class Decoder(ToyDecoder):
+            def decode(self, streams: Mapping[str, npt.NDArray[Any]]) -> Any:
+                return kind.sounds(super().decode(streams))
+
+        return Decoder(self)
+
+    def sounds(self, sound: Sound) -> Any:
+        return sound
+
+
+class DecodesToNumbers(DecodesTo):
+    def sounds(self, sound: Sound) -> Any:
+        return sound.samples
+
+
+class DecodesToDoubles(DecodesTo):
+    def sounds(self, sound: Sound) -> Any:
+        return sound._replace(samples=sound.samples.astype(np.float64))
+
+
+class DecodesToNoise(DecodesTo):
+    def sounds(self, sound: Sound) -> Any:
+        return sound._replace(samples=sound.samples / np.float32(np.nan))
+
+
+class DecodesTooLong(DecodesTo):
+    def sounds(self, sound: Sound) -> Any:
+        return sound._replace(samples=np.append(sound.samples, np.zeros(3, np.float32)))
+
+
+class DecodesTooSlow(DecodesTo):
+    def sounds(self, sound: Sound) -> Any:
+        return sound._replace(rate_hz=4_000)
+
+
+class CutsFrames(ToyCodec):
+    def decoder(self) -> Decoder:
+        class Decoder(ToyDecoder):
+            def prefix(
+                self, streams: Mapping[str, npt.NDArray[Any]], fraction: float
+            ) -> Mapping[str, npt.NDArray[Any]]:
+                return {**streams, "codes": streams["codes"][: round(len(streams["codes"]) * fraction)]}
+
+        return Decoder(self)
+
+
+def audio(kind: type[ToyCodec], **changes: Any) -> Case:
+    return audio_case(kind(), [kind(hop_samples=5), kind(codebooks=3), kind(fewest_frames=1)], seconds=0.2, **changes)
+
+
+def test_a_tokenizer_of_sound_passes(tmp_path: Path) -> None:
+    run(audio(ToyCodec), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (HearsHalf, r"payload 0: stream 'codes' has 200 frames; 0.200 s at its frame_hz of 2000 are 400.0"),
+        (HearsBlocks, r"payload 0, in blocks of other lengths: stream 'codes'"),
+        (SaysAnotherLevel, r"payload 0: stream 'level' is \[.*\], its recording's \["),
+        (PreparesSamples, r"returns a Recording, no _Held"),
+        (DecodesToNumbers, r"what payload 0 decodes to is ndarray, no Sound"),
+        (DecodesToDoubles, r"what payload 0 decodes to holds float64\[1600\] in place of float32 \[sample\]"),
+        (DecodesToNoise, r"what payload 0 decodes to holds samples that are no finite numbers"),
+        (DecodesTooLong, r"what payload 0 decodes to has 1603 samples; the recording had 1600"),
+        (DecodesTooSlow, r"has a rate of 4000 Hz; the tokenizer was given 8000 Hz"),
+        (CutsFrames, r"what payload 0, prefix 0.25 decodes to has 400 samples; the recording had 1600"),
+    ],
+)
+def test_what_breaks_a_promise_of_sound_is_named(kind: type[ToyCodec], says: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=says):
+        run(audio(kind), tmp_path)
+
+
+def test_what_sound_may_decode_to_can_be_the_cases_to_say(tmp_path: Path) -> None:
+    run(audio(DecodesToDoubles, decodes=lambda payload, decoded: decoded.rate_hz == 8_000), tmp_path)

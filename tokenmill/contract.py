@@ -46,11 +46,15 @@ class Asset:
 
 @dataclass(frozen=True)
 class Failure:
-    """An item of a batch that the encoder could not tokenize: index in the batch, reason (snake_case), message."""
+    """An item of a batch that the encoder could not tokenize: index in the batch, reason (snake_case), message.
+
+    `lost_seconds` is how many seconds of a recording have no row for it.
+    """
 
     index: int
     reason: str
     message: str
+    lost_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tokenmill.contract import Decoder, ResolvedTokenizer
 from tokenmill.errors import AssetError, CorruptionError, DatasetError, MissingFileError
 from tokenmill.layout import parse_generation
 from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest, read_shard_table
+from tokenmill.pairing import PairedTables
 from tokenmill.registry import parse_tokenizer
 from tokenmill.shard_files import OpenShard, ShardBytes, open_bytes
 from tokenmill.storage.outputs import Storage
@@ -117,6 +118,21 @@ class Dataset:
     def tables(self) -> Mapping[str, Table]:
         """Name → table."""
         return dict(self._tables)
+
+    def paired(self, *names: str) -> PairedTables:
+        """Put tables side by side: the items that all of them have rows of, in order.
+
+            pairs = dataset.paired("acoustic", "semantic")
+            for rows in pairs:
+                rows["acoustic"].streams["codes"], rows["semantic"].streams["units"]
+
+        Raises:
+            DatasetError: where there is no such table.
+            ValueError: where these are not two different tables at least.
+        """
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise ValueError(f"two different tables at least are paired; {', '.join(names) or 'none'} came")
+        return PairedTables({name: self[name] for name in names})
 
     def close(self) -> None:
         """Let go of all shards that are open. Rows stay usable, and so does the dataset: it opens them again."""

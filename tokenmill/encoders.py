@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tokenmill.contract import Encoded, Encoder, Failure, ResolvedTokenizer, empty_streams, resolve
 from tokenmill.devices import actual_device
-from tokenmill.errors import AssetError, ItemError, RunError, SpecError, TokenmillError
+from tokenmill.errors import (
+    AssetError,
+    ConfigurationError,
+    ItemError,
+    RunError,
+    SpecError,
+    StorageError,
+    TokenmillError,
+)
 from tokenmill.plans import Plan
 from tokenmill.registry import parse_tokenizer
 from tokenmill.streams import Jagged, StreamSpec
 
 # Keyed by fingerprint and device. A process that forks workers loads encoders first, so that they share the memory.
 _loaded: dict[tuple[str, str], Encoder] = {}
+
+
+#: What reading an item may raise that says nothing of the item: a server that is gone, a file that has changed.
+NOT_OF_AN_ITEM = (StorageError, ConfigurationError)
 
 
 def loaded_encoder(resolved: ResolvedTokenizer, device: str) -> Encoder:
@@ -60,11 +73,12 @@ def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Se
     Raises:
         SpecError: The encoder returned what its specs do not allow: that is a fault of the plug-in, not of an item,
             and no shard may hide it.
+        StorageError, ConfigurationError: An item is read while it is encoded, and its file has changed or cannot be.
         RunError: The encoder ran out of its device's memory, or otherwise says that it is no item's fault.
     """
     try:
         encoded = encoder.encode(payloads)
-    except (SpecError, RunError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (SpecError, RunError, *NOT_OF_AN_ITEM, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
         if len(payloads) == 1:
@@ -85,15 +99,14 @@ def item_failure(index: int, error: BaseException) -> Failure:
     """Return the failure of the item that made preparing or encoding raise."""
     reason = error.reason if isinstance(error, ItemError) else "tokenizer_failed"
     text = error.what if isinstance(error, TokenmillError) else f"{type(error).__name__}: {error}"
-    return Failure(index, reason, text[:500])
+    lost_seconds = error.lost_seconds if isinstance(error, ItemError) else 0.0
+    return Failure(index, reason, text[:500], lost_seconds)
 
 
 def _join(specs: Mapping[str, StreamSpec], single: Sequence[Encoded]) -> Encoded:
     """Put the results of single-item batches together."""
     failures = tuple(
-        Failure(index, failure.reason, failure.message)
-        for index, encoded in enumerate(single)
-        for failure in encoded.failures
+        replace(failure, index=index) for index, encoded in enumerate(single) for failure in encoded.failures
     )
     streams = {}
     for name, spec in specs.items():

@@ -11,13 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tokenmill.contract import Encoded, Encoder, Failure, PreparingEncoder, empty_streams
-from tokenmill.encoders import encode_batch, item_failure
+from tokenmill.encoders import NOT_OF_AN_ITEM, encode_batch, item_failure
 from tokenmill.sources.items import ItemBatch, joined
 from tokenmill.streams import StreamSpec
 
@@ -25,6 +25,8 @@ from tokenmill.streams import StreamSpec
 _AHEAD_BYTES = 96 << 20
 #: Items under way, waiting ones included: more would not keep a device busier.
 _AHEAD_ITEMS = 64
+#: And so many bytes of them as they were read, of those that say how much memory they take (recordings).
+_AHEAD_READ_BYTES = 128 << 20
 #: An encoder gets fewer items at once than it likes where they hold more bytes than this.
 _BATCH_BYTES = 64 << 20
 _MOST_THREADS = 16
@@ -46,6 +48,8 @@ def encode_items(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Se
         try:
             prepared.append(encoder.prepare(payload))
             places.append(index)
+        except NOT_OF_AN_ITEM:
+            raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is of this item
             failures.append(item_failure(index, error))
     return _encode(encoder, specs, prepared, places, failures)
@@ -62,7 +66,7 @@ def _encode(
     if not prepared:
         return Encoded(empty_streams(specs), tuple(failures))
     encoded = encode_batch(encoder, specs, prepared)
-    later = (Failure(places[failure.index], failure.reason, failure.message) for failure in encoded.failures)
+    later = (replace(failure, index=places[failure.index]) for failure in encoded.failures)
     return Encoded(encoded.streams, tuple(sorted((*failures, *later), key=lambda failure: failure.index)))
 
 
@@ -139,6 +143,7 @@ class EncodingAhead:
         self._submitted: deque[_Submitted] = deque()
         self._readiness = _Readiness()
         self._count = 0
+        self._read_bytes = 0
 
     @property
     def idle(self) -> bool:
@@ -172,7 +177,10 @@ class EncodingAhead:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prepare")
         while self._waiting and len(self._submitted) < max(_AHEAD_ITEMS, 2 * encoder.batch_items):
+            if self._submitted and self._read_bytes >= _AHEAD_READ_BYTES:
+                break
             batch, index = self._waiting.popleft()
+            self._read_bytes += _weight(batch.payloads[index])
             prepared = self._pool.submit(self._readiness.prepare, encoder, batch.payloads[index], self._count)
             self._submitted.append(_Submitted(batch, index, prepared))
             self._count += 1
@@ -190,8 +198,11 @@ class EncodingAhead:
                 break
             one = self._submitted.popleft()
             taken.append(one)
+            self._read_bytes -= _weight(one.batch.payloads[one.index])
             try:
                 item = self._readiness.take(one.prepared)
+            except NOT_OF_AN_ITEM:
+                raise
             except Exception as error:  # noqa: BLE001  whatever it is, it is of this item
                 failures.append(item_failure(len(taken) - 1, error))
                 continue

@@ -106,20 +106,31 @@ class ItemError(TokenmillError):
     Args:
         reason: A snake_case word, by which rejects are counted.
         what: One sentence: what is wrong with it.
+        lost_seconds: Of a recording, how many seconds have no row: those announced, or those read where none were.
     """
 
-    def __init__(self, reason: str, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        what: str,
+        *,
+        lost_seconds: float = 0.0,
+        where: str | None = None,
+        fix: str | None = None,
+    ) -> None:
         self.reason = reason
+        self.lost_seconds = lost_seconds
         super().__init__(what, where=where, fix=fix)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the error as JSON, its reason included."""
-        return {**super().to_json(), "reason": self.reason}
+        """Return the error as JSON, its reason and what is lost included."""
+        return {**super().to_json(), "reason": self.reason, "lost_seconds": self.lost_seconds}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ItemError:
         """Make the error again from its JSON form."""
-        return cls(value["reason"], value["what"], where=value["where"], fix=value["fix"])
+        lost_seconds = value["lost_seconds"]
+        return cls(value["reason"], value["what"], lost_seconds=lost_seconds, where=value["where"], fix=value["fix"])
 
 
 class SpecError(TokenmillError):

@@ -25,7 +25,7 @@ from pydantic import (
 from tokenmill.errors import JobError
 
 MetadataType = Literal["string", "int64", "float64", "bool"]
-SourceFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image"]
+SourceFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio"]
 Modality = Literal["text", "image", "audio"]
 Level = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[
@@ -37,12 +37,23 @@ Name = Annotated[
 ]
 
 
-#: Default of `splitting.part_bytes` where all sources are images.
-_IMAGE_PART_BYTES = 256_000_000
+#: Default of `splitting.part_bytes` where all sources are images or recordings.
+_LARGE_PART_BYTES = 256_000_000
 #: What a source of each modality may give as its format.
 FORMATS: dict[Modality, tuple[SourceFormat, ...]] = {
     "text": ("auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"),
     "image": ("auto", "image", "tar", "parquet"),
+    "audio": ("auto", "audio", "tar", "parquet"),
+}
+
+
+#: Fields of a source that sources of one modality alone have.
+_OF_ONE_MODALITY: dict[str, Modality] = {"background": "image", "channels": "audio", "segments": "audio"}
+#: Limits that bear on one modality alone.
+_LIMITS_OF_ONE_MODALITY: dict[str, Modality] = {
+    "max_pixels": "image",
+    "max_audio_seconds": "audio",
+    "max_audio_bytes": "audio",
 }
 
 
@@ -58,6 +69,9 @@ class Fields(_Model):
     image: str = "image"
     """Column or member that holds the image file. Of a Parquet column of `{bytes, path}` it is the `bytes`; in a tar
     file `image` stands for the first of `jpg jpeg png webp gif tif tiff`."""
+    audio: str = "audio"
+    """Column or member that holds the recording's file. Of a Parquet column of `{bytes, path}` it is the `bytes`; in a
+    tar file `audio` stands for the first of `wav flac ogg opus oga mp3 m4a`."""
     id: str | None = None
     """Column or member that holds the id. Default: the file's path relative to the source's root (WARC: the record
     id; tar: the member's key)."""
@@ -67,26 +81,65 @@ def _metadata_mapping(value: Any) -> Any:
     return dict.fromkeys(value, "string") if isinstance(value, (list, tuple)) else value
 
 
+class Segments(_Model):
+    """How recordings are cut into stretches of speech, found by voice activity detection."""
+
+    min_seconds: Annotated[float, Field(gt=0, le=600)] = 0.5
+    """Stretches with less speech are left out."""
+    max_seconds: Annotated[float, Field(ge=1, le=600)] = 30.0
+    """No segment is longer: speech that goes on is cut where it sounds least like speech."""
+    pause_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """A pause of this length ends a segment."""
+    threshold: Annotated[float, Field(ge=0.05, le=0.95)] = 0.5
+    """Speech is what the detector finds to be speech with this probability; higher finds less of it."""
+    pad_seconds: Annotated[float, Field(ge=0, le=30)] = 0.1
+    """Sound that is kept before and after the speech, as far as there is; half a pause at most."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Segments:
+        if 2 * self.min_seconds > self.max_seconds:
+            raise ValueError(
+                f"`min_seconds` is {self.min_seconds}, more than half of `max_seconds`, which is {self.max_seconds}"
+            )
+        if 4 * self.pad_seconds > self.max_seconds:
+            raise ValueError(
+                f"`pad_seconds` is {self.pad_seconds}, more than a quarter of `max_seconds`, which is "
+                f"{self.max_seconds}"
+            )
+        if 2 * self.pad_seconds > self.pause_seconds:
+            raise ValueError(
+                f"`pad_seconds` is {self.pad_seconds}, more than half of `pause_seconds`, which is "
+                f"{self.pause_seconds}: segments would overlap"
+            )
+        return self
+
+
 class Source(_Model):
     """A set of files that hold items of one modality."""
 
     name: Name
     """The source's name; statistics are kept per source."""
     modality: Modality = "text"
-    """What the items are: `text`, or `image`."""
+    """What the items are: `text`, `image` or `audio`."""
     uris: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files, directories (all files below) or globs (`**` included) on any fsspec filesystem: local paths, `s3://…`."""
     format: SourceFormat = "auto"
     """`auto` goes by the file's ending. `text` is a file a document, `lines` a line a document; WET is `warc`; `image`
-    is a file an image. Images are in `image`, `tar` and `parquet`."""
+    is a file an image, `audio` a file a recording. Images are in `image`, `tar` and `parquet`, recordings in `audio`,
+    `tar` and `parquet`."""
     fields: Fields = Fields()
-    """Where the text or the image, and the id, are."""
+    """Where the text, the image or the recording, and the id, are."""
     metadata: Annotated[dict[str, MetadataType], BeforeValidator(_metadata_mapping)] = {}
     """Further columns to carry along: a list of names (kept as strings) or a mapping of names to types."""
     encoding: str = "utf-8"
     """Character encoding of plain text files. Bytes that do not decode are rejected, never replaced."""
     background: tuple[Level, Level, Level] = (255, 255, 255)
     """Red, green and blue, 0 … 255, that transparent images are laid over."""
+    channels: Literal["mix", "first", "each"] = "mix"
+    """What of a recording with several channels is tokenized: `mix`, their mean; `first`, the first alone; `each`, an
+    item for every channel."""
+    segments: Segments | None = None
+    """Cuts recordings into stretches of speech, an item each; default whole recordings. `{}` takes all defaults."""
 
     @model_validator(mode="after")
     def _modality_agrees(self) -> Source:
@@ -96,16 +149,21 @@ class Source(_Model):
                 f"format {self.format!r} holds no {self.modality}; `modality: {self.modality}` takes "
                 f"{', '.join(formats[:-1])} or {formats[-1]}"
             )
-        other = "text" if self.modality == "image" else "image"
-        default = Fields.model_fields[other].default
-        if getattr(self.fields, other) != default:
-            raise ValueError(
-                f"`fields.{other}` is for sources of `modality: {other}`; one of `modality: {self.modality}` has "
-                f"`fields.{self.modality}`"
-            )
-        if self.modality != "image" and self.background != type(self).model_fields["background"].default:
-            raise ValueError("`background` is for sources of `modality: image`")
+        for other in FORMATS:
+            if other != self.modality and getattr(self.fields, other) != Fields.model_fields[other].default:
+                raise ValueError(
+                    f"`fields.{other}` is for sources of `modality: {other}`; one of `modality: {self.modality}` has "
+                    f"`fields.{self.modality}`"
+                )
+        for name, modality in _OF_ONE_MODALITY.items():
+            if modality != self.modality and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` is for sources of `modality: {modality}`")
         return self
+
+    @property
+    def cuts_recordings(self) -> bool:
+        """Whether one recording may become several items."""
+        return self.channels == "each" or self.segments is not None
 
 
 class Table(_Model):
@@ -163,6 +221,11 @@ class Limits(_Model):
     """A larger id or metadata value makes its item a reject."""
     max_pixels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 64_000_000
     """An image of more pixels is rejected before any of them is decoded (decoded, a pixel takes 3 bytes or more)."""
+    max_audio_seconds: Annotated[float, Field(gt=0, le=1_000_000)] = 86_400.0
+    """A longer recording is rejected, before it is decoded where its header tells."""
+    max_audio_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(20_000_000_000)
+    """A recording that is a file of its own may be so large: it is read as a stream, and `max_item_bytes` is for those
+    that are compressed, or lie in tar or Parquet."""
 
 
 class Splitting(_Model):
@@ -172,7 +235,7 @@ class Splitting(_Model):
     """Input bytes a split holds at most, where the format can be cut."""
     part_bytes: Annotated[ByteSize, Field(ge=1024)] = ByteSize(32_000_000)
     """Payload bytes, and 64 for each item, after which a part (one shard a table) ends, at an item's boundary. Default
-    256 MB where all sources are images, whose tokens are few for their bytes."""
+    256 MB where all sources are images or recordings, whose tokens are few for their bytes."""
 
 
 class Job(_Model):
@@ -190,20 +253,21 @@ class Job(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _parts_of_images(cls, value: Any) -> Any:
-        """Give a job of images alone larger parts: an image of megabytes becomes a few hundred bytes of tokens."""
+    def _parts_without_text(cls, value: Any) -> Any:
+        """Give a job without text larger parts: an image of megabytes becomes a few hundred bytes of tokens."""
         if not isinstance(value, dict) or not isinstance(value.get("sources"), (list, tuple)):
             return value
-        modalities = {
-            source.get("modality") if isinstance(source, dict) else getattr(source, "modality", None)
+        modalities = [
+            source.get("modality", "text") if isinstance(source, dict) else getattr(source, "modality", "text")
             for source in value["sources"]
-        }
+        ]
         splitting = value.get("splitting", {})
         if isinstance(splitting, Splitting):
             splitting = splitting.model_dump(exclude_unset=True)
-        if modalities != {"image"} or not isinstance(splitting, dict) or "part_bytes" in splitting:
+        without_text = bool(modalities) and all(modality in ("image", "audio") for modality in modalities)
+        if not without_text or not isinstance(splitting, dict) or "part_bytes" in splitting:
             return value
-        return {**value, "splitting": {**splitting, "part_bytes": _IMAGE_PART_BYTES}}
+        return {**value, "splitting": {**splitting, "part_bytes": _LARGE_PART_BYTES}}
 
     @model_validator(mode="after")
     def _references(self) -> Job:
@@ -226,12 +290,16 @@ class Job(_Model):
         """Leave out fields that came after the first plans, where they say nothing: such plans stay as they were."""
         value: dict[str, Any] = dump(self)
         for source, given in zip(self.sources, value.get("sources", ()), strict=False):
-            if source.modality == "text":
-                given.pop("background", None)
-                given.get("fields", {}).pop("image", None)
-        is_text = all(source.modality == "text" for source in self.sources)
-        if is_text and self.limits.max_pixels == Limits.model_fields["max_pixels"].default:
-            value.get("limits", {}).pop("max_pixels", None)
+            for name, modality in _OF_ONE_MODALITY.items():
+                if modality != source.modality:
+                    given.pop(name, None)
+            for other in ("image", "audio"):
+                if other != source.modality:
+                    given.get("fields", {}).pop(other, None)
+        modalities = {source.modality for source in self.sources}
+        for name, modality in _LIMITS_OF_ONE_MODALITY.items():
+            if modality not in modalities and getattr(self.limits, name) == Limits.model_fields[name].default:
+                value.get("limits", {}).pop(name, None)
         if self.runner.accelerator is None:
             value.get("runner", {}).pop("accelerator", None)
         return value
@@ -327,6 +395,7 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
         "limits": Limits,
         "splitting": Splitting,
         "fields": Fields,
+        "segments": Segments,
     }
     for step in location[:-1]:
         if isinstance(step, str) and step in nested:

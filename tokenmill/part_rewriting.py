@@ -26,6 +26,7 @@ from tokenmill.shard_files import OpenShard, open_bytes
 from tokenmill.shards import ShardRows
 from tokenmill.statistics.arrow import decode
 from tokenmill.statistics.part import PartStatistics, RejectCounts
+from tokenmill.statistics.sound import microseconds
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import Jagged
 from tokenmill.takedown_lists import Takedown
@@ -180,4 +181,5 @@ def _counts(rejects: list[dict[str, Any]]) -> dict[str, RejectCounts]:
         counted.rejects += 1
         counted.items += reject["lost_items"]
         counted.lost_bytes += reject["lost_bytes"]
+        counted.lost_microseconds += microseconds(reject.get("lost_seconds", 0.0))
     return counts

@@ -1,8 +1,9 @@
 """The part loop: read a split once, tokenize it for several tables, and publish it part by part.
 
 This is the work that a pipeline's workers do; it knows storage, sources, encoders and shards, but no Beam. Parts end
-at an item's boundary after `part_bytes` of items, the same for all tables, whatever was done before: so that a
-shard's bytes depend neither on the number of workers nor on where an earlier run broke off.
+at an item's boundary after `part_bytes` of items (of a recording that was cut, after its last item), the same for all
+tables, whatever was done before: so that a shard's bytes depend neither on the number of workers nor on where an
+earlier run broke off.
 """
 
 from __future__ import annotations
@@ -137,14 +138,14 @@ class _Reading:
     def part(self, part_bytes: int) -> Iterator[tuple[ItemBatch, list[Reject]]]:
         """Yield the items and rejects of one part; afterwards `cursor` is where the next one starts."""
         room = part_bytes
-        while room > 0 and self._fill():
+        resumable = True
+        while (room > 0 or not resumable) and self._fill():
             batch = self._waiting
             assert batch is not None
             filled = np.cumsum(batch.sizes + ROW_BYTES)
-            count = len(batch)
-            if count and filled[-1] >= room:
-                count = int(np.searchsorted(filled, room)) + 1
-            if count == len(batch) and (not count or filled[-1] < room):
+            ending = np.flatnonzero((filled >= room) & (batch.ends >= 0))
+            count = int(ending[0]) + 1 if len(ending) else len(batch)
+            if not len(ending):
                 self._waiting = None
                 items, rejects = batch, batch.rejects
             else:
@@ -156,6 +157,7 @@ class _Reading:
                 self._waiting = rest if len(rest) or rest.rejects else None
             if count:
                 room -= int(filled[count - 1])
+                resumable = bool(batch.ends[count - 1] >= 0)
             self._advance(items, rejects)
             yield items, rejects
 
@@ -356,7 +358,14 @@ class _PartBuilder:
     def _failed(self, batch: ItemBatch, failure: Failure) -> Reject:
         ordinal = int(batch.ordinals[failure.index])
         locator = batch.locators[failure.index] if batch.locators else f"{batch.path}#item={ordinal}"
-        return Reject(ordinal, batch.keys[failure.index], locator, failure.reason, failure.message)
+        return Reject(
+            ordinal,
+            batch.keys[failure.index],
+            locator,
+            failure.reason,
+            failure.message,
+            lost_seconds=failure.lost_seconds,
+        )
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:

@@ -83,6 +83,8 @@ class RejectLines:
             "message": reject.message,
             "lost_items": reject.lost_items,
             "lost_bytes": reject.lost_bytes,
+            # Left out where nothing is lost of it, so that rejects of text and images stay as they were.
+            **({"lost_seconds": reject.lost_seconds} if reject.lost_seconds else {}),
             "replay": f"tokenmill replay . {place}",
         }
         return (json.dumps(value, ensure_ascii=True) + "\n").encode()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.contract import PreparingEncoder
-from tokenmill.encoders import loaded_encoder
+from tokenmill.encoders import NOT_OF_AN_ITEM, loaded_encoder
 from tokenmill.errors import ChangedError, DatasetError, ItemError, TokenmillError
 from tokenmill.plans import Plan, PlannedTable, newest_generation, read_plan
 from tokenmill.receipts import latest_receipt
@@ -39,6 +39,7 @@ class Replay:
         streams: Its row, if it has one.
         reason: Why it has none, as its reject says; None where it has one.
         message: What exactly was wrong.
+        lost_seconds: Of a recording that has no row: how many seconds that loses, as far as known.
         traceback: Of the tokenizer's own error.
     """
 
@@ -53,6 +54,7 @@ class Replay:
     streams: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     reason: str | None = None
     message: str | None = None
+    lost_seconds: float = 0.0
     traceback: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Replay:
             },
             "reason": self.reason,
             "message": self.message,
+            **({"lost_seconds": self.lost_seconds} if self.lost_seconds else {}),
             "traceback": self.traceback,
         }
 
@@ -88,7 +91,16 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
     found = _read_item(storage, plan, split, ordinal)
     source = plan.splits[split].source
     if isinstance(found, Reject):
-        return Replay(split, ordinal, source, found.key, found.locator, reason=found.reason, message=found.message)
+        return Replay(
+            split,
+            ordinal,
+            source,
+            found.key,
+            found.locator,
+            reason=found.reason,
+            message=found.message,
+            lost_seconds=found.lost_seconds,
+        )
     batch, index = found
     item: dict[str, Any] = {
         "split": split,
@@ -104,8 +116,10 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
     payload = batch.payloads[index]
     try:
         encoded = encoder.encode([encoder.prepare(payload) if isinstance(encoder, PreparingEncoder) else payload])
+    except NOT_OF_AN_ITEM:
+        raise
     except ItemError as error:
-        return Replay(**item, reason=error.reason, message=error.what)
+        return Replay(**item, reason=error.reason, message=error.what, lost_seconds=error.lost_seconds)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
@@ -113,7 +127,8 @@ def replay(storage: Storage, table: str, split: int, ordinal: int) -> Replay:
         return Replay(**item, reason="tokenizer_failed", message=shown, traceback=traceback.format_exc())
     if encoded.failures:
         failure = encoded.failures[0]
-        return Replay(**item, reason=failure.reason, message=failure.message)
+        lost_seconds = failure.lost_seconds
+        return Replay(**item, reason=failure.reason, message=failure.message, lost_seconds=lost_seconds)
     for name, spec in planned.tokenizer.streams.items():
         encoded.streams[name].check(name, spec, 1)
     return Replay(**item, streams={name: encoded.streams[name][0] for name in planned.tokenizer.streams})
@@ -142,7 +157,8 @@ def read_again(
     plan, _ = _planned(storage, table, split)
     planned = plan.splits[split]
     source = plan.source(planned.source)
-    own = {file.path: file for file in planned.files if file_format(source, file.path).format in ("image", "text")}
+    whole = ("text", "image") if source.cuts_recordings else ("text", "image", "audio")
+    own = {file.path: file for file in planned.files if file_format(source, file.path).format in whole}
     payloads: dict[int, Any] = {}
     errors: dict[int, TokenmillError] = {}
     for ordinal, key in keys.items():

@@ -294,6 +294,8 @@ class OpenStream:
         # Of a second stream, shapes and offsets lie behind the first one's values.
         pieces = [column.buffers()[1], *([] if shape is None else [shape.values.buffers()[1]])]
         for piece in pieces:
+            if not piece.size:  # of no rows; where it would lie is not said
+                continue
             if not 0 <= piece.address - base <= size - piece.size:
                 raise ValueError("a column lies outside the file")
             data.require(piece.address - base, piece.address - base + piece.size)

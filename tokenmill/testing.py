@@ -6,7 +6,7 @@
         check_tokenizer(Case(MyTokenizer(...), payloads=["some", "items"], variants=[MyTokenizer(other=...)]), tmp_path)
 
 Each `check_…` function is one promise of `tokenmill.contract` and raises AssertionError saying how it is broken. They
-need no test framework.
+need no test framework. `audio_case` makes the case of an audio tokenizer, with sounds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,11 @@ from pydantic import ValidationError
 
 from tokenmill.contract import Encoded, Encoder, PrefixDecoder, PreparingEncoder, Tokenizer, resolve
 from tokenmill.errors import ItemError, TokenizerError
-from tokenmill.streams import Jagged
+from tokenmill.streams import Jagged, StreamSpec
+
+if TYPE_CHECKING:
+    from tokenmill.audio.audio_file import AudioClip, AudioFile
+    from tokenmill.audio.recording import Recording
 
 Row = Mapping[str, npt.NDArray[Any]]
 
@@ -45,7 +49,8 @@ class Case:
         variants: Other configs of the same class; together they change every field that is no location.
         empty: A payload that holds nothing, or None where the modality has no such thing.
         empty_tokens: Tokens of the first stream in the row of `empty` (1 for a BOS).
-        decodes_to: What the payloads decode to; None where that is the payloads themselves. Ignored without a decoder.
+        decodes_to: What the payloads decode to; None where that is the payloads themselves, and for sound, which must
+            be as long as what went in. Ignored without a decoder.
         decodes: Says whether a payload may decode to what it did, for media that lose something; it is asked in place
             of a comparison with `decodes_to`.
         moved: Returns the same tokenizer with its assets copied below a directory; None where it has no assets.
@@ -59,6 +64,22 @@ class Case:
     decodes_to: Sequence[Any] | None = None
     decodes: Callable[[Any, Any], bool] | None = None
     moved: Callable[[Path], Tokenizer] | None = None
+
+
+def audio_case(
+    tokenizer: Tokenizer, variants: Sequence[Tokenizer] = (), *, seconds: float = 0.5, **changes: Any
+) -> Case:
+    """Return the case of an audio tokenizer, with synthesized sounds as payloads.
+
+    Args:
+        tokenizer: The config under test.
+        variants: As in `Case`.
+        seconds: How long a sound is, roughly; one of them is ten times as long.
+        changes: Other fields of `Case`.
+    """
+    from tokenmill.audio.testing import no_sound, sounds
+
+    return replace(Case(tokenizer, sounds(seconds), variants, empty=no_sound()), **changes)
 
 
 def check_tokenizer(case: Case, directory: Path) -> None:
@@ -82,6 +103,8 @@ def check_tokenizer(case: Case, directory: Path) -> None:
     check_rows_fit_their_specs(case)
     check_empty_payload(case)
     check_batch_invariance(case)
+    check_recordings(case)
+    check_blocks_of_any_length(case)
     check_decoding(case)
     check_prefixes(case)
     check_reports(case)
@@ -286,45 +309,83 @@ def check_batch_invariance(case: Case) -> None:
         _check_equal(row, alone[index], f"in another encoder, payload {index}")
 
 
+def check_recordings(case: Case) -> None:
+    """Rows of sound say of their recordings what is so, and streams that run in time are as long as those are."""
+    if not _is_audio(case):
+        return
+    from tokenmill.audio.testing import recording_faults
+
+    encoder, specs = case.tokenizer.load(), case.tokenizer.streams()
+    for index, (payload, row) in enumerate(zip(case.payloads, _rows(_encode(encoder, case.payloads)), strict=True)):
+        faults = [*recording_faults(row, specs, _opened(encoder, payload))]
+        _check(not faults, f"payload {index}: {'; '.join(faults)}")
+
+
+def check_blocks_of_any_length(case: Case) -> None:
+    """A recording's tokens do not depend on the lengths of the blocks that its samples come in."""
+    if not _is_audio(case):
+        return
+    from tokenmill.audio.testing import InPieces
+
+    encoder = case.tokenizer.load()
+    whole = _rows(_encode(encoder, case.payloads))
+    pieces = _rows(encoder.encode([InPieces(_opened(encoder, payload)) for payload in case.payloads]))
+    for index, (row, wanted) in enumerate(zip(pieces, whole, strict=True)):
+        _check_equal(row, wanted, f"payload {index}, in blocks of other lengths", "otherwise it")
+
+
 def check_decoding(case: Case) -> None:
     """Where there is a decoder, rows decode to what went in (or to what the case says)."""
     decoder = case.tokenizer.decoder()
     if decoder is None:
         return
-    expected = case.payloads if case.decodes_to is None else case.decodes_to
-    rows = _rows(_encode(case.tokenizer.load(), case.payloads))
-    for index, (row, wanted) in enumerate(zip(rows, expected, strict=True)):
+    encoder = case.tokenizer.load()
+    rows = _rows(_encode(encoder, case.payloads))
+    for index, (payload, row) in enumerate(zip(case.payloads, rows, strict=True)):
         decoded = decoder.decode(row)
         if case.decodes is not None:
-            close = case.decodes(case.payloads[index], decoded)
+            close = case.decodes(payload, decoded)
             _check(close, f"payload {index} decodes to {str(decoded)[:200]!r}, which the case's `decodes` refuses")
-            continue
-        _check(decoded == wanted, f"payload {index} decodes to {str(decoded)[:200]!r}, expected {str(wanted)[:200]!r}")
+        elif case.decodes_to is None and _is_audio(case):
+            _check_sound(decoded, row, _opened(encoder, payload), f"what payload {index} decodes to")
+        else:
+            wanted = payload if case.decodes_to is None else case.decodes_to[index]
+            told = f"payload {index} decodes to {str(decoded)[:200]!r}, expected {str(wanted)[:200]!r}"
+            _check(decoded == wanted, told)
 
 
 def check_prefixes(case: Case) -> None:
-    """Where a decoder cuts rows short, every prefix is a row that decodes, a larger one is no shorter, 1 is all."""
+    """Where a decoder cuts rows short, every prefix is a row that decodes, a larger one is no shorter, 1 is all.
+
+    A row of several codebooks is cut to the first of them: all its frames, and fewer codes a frame.
+    """
     decoder = case.tokenizer.decoder()
     if not isinstance(decoder, PrefixDecoder):
         return
     specs = case.tokenizer.streams()
-    name = next(iter(specs))
-    for index, row in enumerate(_rows(_encode(case.tokenizer.load(), case.payloads))):
-        whole, shortest = row[name].size, min(row[name].size, 1)
+    codes = [name for name, spec in specs.items() if spec.bands == "codebook"] or [next(iter(specs))]
+    named = f"{codes[0]!r}" if len(codes) == 1 else " and ".join(map(repr, codes))
+    encoder = case.tokenizer.load()
+    for index, row in enumerate(_rows(_encode(encoder, case.payloads))):
+        whole = sum(row[name].size for name in codes)
+        shortest = min(whole, 1)
         for fraction in (0.25, 0.5, 1):
             where = f"payload {index}, prefix {fraction}"
             cut = decoder.prefix(row, fraction)
             _check(set(cut) == set(specs), f"{where}: streams {sorted(cut)}, declared {sorted(specs)}")
             for stream, spec in specs.items():
-                Jagged.from_rows([cut[stream]], spec).check(stream, spec, 1)
-            tokens = cut[name].size
+                Jagged.from_rows([cut[stream]], _of_fewer_codebooks(spec)).check(stream, _of_fewer_codebooks(spec), 1)
+            tokens = sum(cut[name].size for name in codes)
             _check(
                 shortest <= tokens <= whole,
-                f"{where}: {tokens} tokens in {name!r}; the next shorter prefix has {shortest}, the row {whole}",
+                f"{where}: {tokens} tokens in {named}; the next shorter prefix has {shortest}, the row {whole}",
             )
             shortest = tokens
-            kind, expected = type(decoder.decode(cut)), type(decoder.decode(row))
+            decoded = decoder.decode(cut)
+            kind, expected = type(decoded), type(decoder.decode(row))
             _check(kind is expected, f"{where} decodes to {kind.__name__}, the row to {expected.__name__}")
+            if _is_audio(case) and case.decodes_to is None and case.decodes is None:
+                _check_sound(decoded, row, _opened(encoder, case.payloads[index]), f"what {where} decodes to")
         _check_equal(cut, row, f"payload {index}, prefix 1", "the row")
 
 
@@ -356,6 +417,34 @@ def _encode(encoder: Encoder, payloads: Sequence[Any]) -> Encoded:
         except ItemError as error:
             raise AssertionError(f"a payload of the case could not be prepared: {error.reason}: {error}") from error
     return encoder.encode(items)
+
+
+def _is_audio(case: Case) -> bool:
+    return type(case.tokenizer).modality == "audio"
+
+
+def _opened(encoder: Encoder, payload: AudioFile | AudioClip) -> Recording:
+    """Return a recording as a run's threads open it."""
+    prepared: Any = encoder.prepare(payload) if isinstance(encoder, PreparingEncoder) else None
+    _check(
+        hasattr(prepared, "blocks") and hasattr(prepared, "rate_hz"),
+        f"`prepare` of an audio encoder returns a Recording, no {type(prepared).__name__}",
+    )
+    recording: Recording = prepared
+    return recording
+
+
+def _check_sound(decoded: Any, row: Row, recording: Recording, what: str) -> None:
+    from tokenmill.audio.testing import sound_faults
+
+    faults = [*sound_faults(decoded, row, recording)]
+    _check(not faults, f"{what} {'; '.join(faults)}")
+
+
+def _of_fewer_codebooks(spec: StreamSpec) -> StreamSpec:
+    """Return a spec that lets rows have fewer codebooks than they are made with."""
+    sizes = zip(spec.dims, spec.shape, strict=True)
+    return replace(spec, shape=tuple(None if dim == "codebook" else size for dim, size in sizes))
 
 
 def _rows(encoded: Encoded) -> list[Row]:

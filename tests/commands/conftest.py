@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.datasets import build_dataset, job_of, write_jsonl
+from tests.toy_codec import register, sound_job, write_sounds
 from tokenmill import commands
 
 
@@ -68,3 +69,11 @@ def root(tmp_path: Path, inputs: Path) -> str:
     source = {"metadata": {"lang": "string", "score": "float64"}}
     build_dataset(job_of(str(tmp_path / "out"), inputs, source=source, tables=tables, name="books"))
     return str(tmp_path / "out")
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A published dataset of recordings, in `out`: four of 0.2 s, 0.4 s …, and a damaged one. They are in `in`."""
+    register(monkeypatch)
+    build_dataset(sound_job(tmp_path / "out", write_sounds(tmp_path / "in")))
+    return tmp_path

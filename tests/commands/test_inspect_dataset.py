@@ -96,3 +96,19 @@ def test_images(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert streams["outcome"]["labels"] == {"fixed": 0, "met": 3, "capped": 3}
     assert streams["error"]["errors"]["of"] == "ids"
     assert len(streams["ids"]["bands"]["bands"]) == 8
+
+
+def test_sound(run: Run, sounds: Path) -> None:
+    ran = run("inspect", str(sounds / "out"))
+    assert max(map(len, ran.out.splitlines())) <= 100
+    assert "codes: uint8 (frame, codebook=4), 16 ids, 2000 frames/s, 16,000 values" in ran.out
+    assert "rejected: 1 damaged_audio (1.00 s)" in ran.out
+    assert "source rates: 2.00 s at 16 kHz" in ran.out
+    assert "source channels: 2 of 1, 2 of 2" in ran.out
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert [line[:5] for line in lines].count(["talk", "2.00", "s", "1.00", "s"]) == 2
+    assert ["codes", "2,000", "4", "8,000", "32"] in [line[:5] for line in lines]
+    assert ["codes", "100", "1", "100", "0.4"] in [line[:5] for line in lines]
+    overall = run("inspect", str(sounds / "out"), "--json").json["tables"]["fine"]["summary"]["overall"]
+    assert (overall["sound"]["seconds"], overall["sound"]["rejected_seconds"]) == (2.0, 1.0)
+    assert [band["dead"] for band in overall["streams"]["codes"]["bands"]["bands"]] == [8, 0, 0, 0]

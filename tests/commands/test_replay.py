@@ -1,5 +1,6 @@
 import json
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from tests.commands.conftest import Run
 from tests.datasets import build_dataset, job_of, write_jsonl
+from tests.toy_codec import register, sound_job
 from tokenmill import replaying
 from tokenmill.contract import Encoded
 from tokenmill.dataset import open_dataset
@@ -107,3 +109,39 @@ def test_every_item_of_several_files_and_parts(run: Run, tmp_path: Path) -> None
     for path in (tmp_path / "out2/text/receipts").iterdir():  # it needs none
         path.unlink()
     assert run("replay", root, "--table", "text", "--split", "0", "--ordinal", "20", "--json").json["key"] == "c2"
+
+
+def test_sound(run: Run, sounds: Path) -> None:
+    root = str(sounds / "out")
+    for row in open_dataset(root)["coarse"]:
+        place = ("--split", str(row.split), "--ordinal", str(row.ordinal))
+        document = run("replay", root, "--table", "coarse", *place, "--json").json
+        assert document["payload"] is None
+        for name, values in row.streams.items():
+            assert document["streams"][name]["values"] == values.tolist()
+    (line,) = (sounds / "out" / "rejects").glob("fine-*.jsonl")
+    reject = json.loads(line.read_text())
+    assert (reject["key"], reject["lost_seconds"]) == ("4.wav", 1.0)
+    ran = run(*shlex.split(reject["replay"].replace(" . ", f" {root} "))[1:])
+    assert ran.code == 1
+    assert "lost     1.00 s of sound" in ran.out
+    assert run(*shlex.split(reject["replay"].replace(" . ", f" {root} "))[1:], "--json").json["lost_seconds"] == 1.0
+
+
+def test_stretches_of_speech(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    (tmp_path / "in").mkdir()
+    shutil.copy(Path(__file__).parents[1] / "audio" / "speech.flac", tmp_path / "in")
+    cut = {"segments": {"max_seconds": 1.0}}
+    build_dataset(sound_job(tmp_path / "out", tmp_path / "in", source=cut))
+    rows = list(open_dataset(str(tmp_path / "out"))["coarse"])
+    assert len(rows) > 1
+    for row in rows:
+        place = ("--split", str(row.split), "--ordinal", str(row.ordinal))
+        document = run("replay", str(tmp_path / "out"), "--table", "coarse", *place, "--json").json
+        for name, values in row.streams.items():
+            assert document["streams"][name]["values"] == values.tolist()
+    ran = run("head", str(tmp_path / "out"), "--table", "coarse", "-n", "2", "--audio", str(tmp_path / "heard"))
+    assert (ran.code, ran.err) == (0, "")
+    assert "1 channel, from " in ran.out
+    assert len(list((tmp_path / "heard").glob("*-original.wav"))) == 2

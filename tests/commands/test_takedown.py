@@ -110,3 +110,21 @@ def test_no_dataset(run: Run, tmp_path: Path, keys: str) -> None:
     ran = run("takedown", str(tmp_path), "--keys", keys)
     assert ran.code == 1
     assert "holds no dataset" in ran.err
+
+
+def test_sound_that_goes_is_counted_no_more(run: Run, sounds: Path) -> None:
+    (sounds / "keys").write_text("1.wav\n4.wav\n")
+    assert run("takedown", str(sounds / "out"), "--keys", str(sounds / "keys")).code == 0
+    for name in ("fine", "coarse"):
+        table = open_dataset(str(sounds / "out"))[name]
+        assert [row.key for row in table] == ["0.wav", "2.wav", "3.wav"]
+        sound = table.summary["overall"]["sound"]
+        assert (sound["seconds"], sound["rejected_seconds"]) == (1.6, 0)
+        assert sound["source_channels"] == [{"channels": 1, "documents": 2}, {"channels": 2, "documents": 1}]
+    assert run("verify", str(sounds / "out")).code == 0
+
+
+def test_lost_seconds_of_others_stay(run: Run, sounds: Path) -> None:
+    (sounds / "keys").write_text("1.wav\n")
+    assert run("takedown", str(sounds / "out"), "--keys", str(sounds / "keys")).code == 0
+    assert open_dataset(str(sounds / "out"))["fine"].summary["overall"]["sound"]["rejected_seconds"] == 1.0

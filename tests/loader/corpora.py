@@ -1,6 +1,7 @@
 """Datasets for the loader's tests whose shards hold documents of given lengths, written directly in milliseconds.
 
-Any lengths are possible, also shards of no rows. Ids count up through the table, so that no two tokens are alike.
+Any lengths are possible, also shards of no rows. Ids count up through the table, so that no two tokens are alike; codes
+do so modulo the codebooks' size.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
 from tokenmill.streams import Jagged, StreamSpec
 
 IDS = StreamSpec("uint32", vocabulary_size=1_000_000)
+CODEBOOK_SIZE = 1009
+
+
+def coded(codebooks: int, frame_hz: float = 1.0, dtype: str = "uint16") -> StreamSpec:
+    """Codes (frame, codebook) of a codec."""
+    shape = (None, codebooks)
+    return StreamSpec(dtype, ("frame", "codebook"), shape, CODEBOOK_SIZE, bands="codebook", frame_hz=frame_hz)
+
+
+#: A ragged codec of four codebooks, two of them of one rate.
+RAGGED = {"codes_4": coded(1, 1.0), "codes_2": coded(2, 2.0, "int32"), "codes_1": coded(1, 4.0)}
 #: An id of that vocabulary that no token has.
 SEPARATOR = 999_999
 
@@ -38,7 +50,7 @@ def write_corpus(
     Args:
         root: Where; a directory that need not exist.
         shards: For every shard the lengths of its documents, in tokens.
-        streams: The streams, all of these lengths; default `ids`.
+        streams: The streams, all of these lengths, or more where `frame_hz` says so; default `ids`.
         tokenizer: Another name gives another fingerprint.
         first_id: Id of the first token.
     """
@@ -68,7 +80,7 @@ def write_corpus(
                 "size_bytes": shard.size_bytes,
                 "rows": len(lengths),
                 "blocks": shard.blocks.astype("<u4").tobytes(),
-                **{f"tokens.{name}": sum(lengths) for name in specs},
+                **{f"tokens.{name}": len(stream.values) for name, stream in content.streams.items()},
                 **{f"value_offset.{name}": offset for name, offset in shard.value_offsets.items()},
             }
         )
@@ -85,7 +97,7 @@ def write_corpus(
         metadata={},
         fingerprint=digest({"tokenizer": fingerprint, "shards": [shard["sha256"] for shard in listed]}),
         rows=rows,
-        tokens=dict.fromkeys(specs, tokens),
+        tokens={name: sum(shard[f"tokens.{name}"] for shard in listed) for name in specs},
         size_bytes=sum(shard["size_bytes"] for shard in listed),
         shards={"path": path, "sha256": sha256, "count": len(listed)},
         statistics={},
@@ -98,11 +110,14 @@ def write_corpus(
 
 
 def _counting(first: int, lengths: Sequence[int], spec: StreamSpec) -> Jagged:
-    """Rows whose tokens count up; in a stream of two dimensions every token holds three values."""
-    values = np.arange(first, first + sum(lengths)).astype(spec.dtype)
+    """Rows whose tokens count up; of codes, those of every frame in order."""
     if len(spec.dims) == 1:
+        values = np.arange(first, first + sum(lengths)).astype(spec.dtype)
         return Jagged.from_lengths(values, np.array(lengths, np.int64))
-    return Jagged(np.repeat(values, 3), np.array([(length, 3) for length in lengths], np.int64).reshape(-1, 2))
+    width, rate = spec.shape[1] or 0, round(spec.frame_hz or 1)
+    codes = np.arange(first * rate * width, (first + sum(lengths)) * rate * width) % (spec.vocabulary_size or 1)
+    shapes = [(length * rate, width) for length in lengths]
+    return Jagged(codes.astype(spec.dtype), np.array(shapes, np.int64).reshape(-1, 2))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import tokenmill
-from tokenmill.loader import Subset, TokenLoader, loading, torch_workers
+from tests.loader.corpora import CODEBOOK_SIZE
+from tokenmill.loader import Delayed, Flat, Parallel, Pattern, Subset, TokenLoader, loading, torch_workers
 from tokenmill.loader.torch_workers import WorkerBoard
 
 Batch = dict[str, Any]
 #: Of one window: ids, documents, positions.
-Sample = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+Sample = tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]
 PADDING = -1
 
 
@@ -25,7 +26,7 @@ class Reference:
     """A table's tokens, document by document.
 
     Attributes:
-        documents: Row number → its ids, the separator included.
+        documents: Row number → its ids, the separator included; of some patterns those of all codebooks at each step.
         ring: (document, position) of every token in source order.
     """
 
@@ -34,17 +35,22 @@ class Reference:
         uri: str,
         *,
         table: str = "text",
-        stream: str = "ids",
+        stream: str | None = "ids",
         separator: int | None = None,
         subset: Subset | None = None,
         prefix: int | None = None,
+        pattern: Pattern | None = None,
     ) -> None:
         rows = enumerate(tokenmill.open(uri)[table])
         kept = [(number, row) for number, row in rows if subset is None or subset.contains(row.key)]
-        end = [] if separator is None else [separator]
-        self.documents: dict[int, list[int]] = {
-            number: row.streams[stream][:prefix].tolist() + end for number, row in kept
+        self.documents: dict[int, list[Any]] = {
+            number: laid_out(row.streams, stream, prefix, pattern) for number, row in kept
         }
+        if separator is not None:
+            spec = tokenmill.open(uri)[table].streams.get(stream or "")
+            width = (pattern.codebooks or (spec.shape[1] if spec else 0) or 0) if pattern else 0
+            for tokens in self.documents.values():
+                tokens.append([separator] * width if isinstance(pattern, Parallel | Delayed) else separator)
         self.ring = [(number, place) for number, ids in self.documents.items() for place in range(len(ids))]
 
     def check(self, batch: Batch, *, pad_id: int = 0) -> None:
@@ -54,7 +60,8 @@ class Reference:
             begin = ends[-1]
             for place, (token, document, position) in enumerate(zip(ids, documents, positions, strict=True)):
                 if document == PADDING:
-                    assert (token, position) == (pad_id, 0)
+                    assert np.all(np.equal(token, pad_id))
+                    assert position == 0
                     continues = place > 0 and documents[place - 1] == PADDING
                 else:
                     assert token == self.documents[document][position]
@@ -71,6 +78,37 @@ class Reference:
         found = tokens_of(batches)
         assert not found - Counter(self.ring), "a token is there twice"
         return Counter(self.ring) - found
+
+
+def laid_out(streams: Mapping[str, Any], stream: str | None, prefix: int | None, pattern: Pattern | None) -> list[Any]:
+    """Lay a row out by the book; without a stream, codes of different frame rates."""
+    if pattern is None:
+        return list(streams[stream or "ids"][:prefix].tolist())
+    count = pattern.codebooks
+    if stream is None:
+        assert isinstance(pattern, Flat)
+        tokens = []
+        for frame in range(len(streams["codes_4"]))[:prefix]:
+            books = [(0, int(streams["codes_4"][frame, 0]))]
+            for half in range(2 * frame, 2 * frame + 2):
+                books += [(1, int(streams["codes_2"][half, 0])), (2, int(streams["codes_2"][half, 1]))]
+            books += [(3, int(streams["codes_1"][quarter, 0])) for quarter in range(4 * frame, 4 * frame + 4)]
+            taken = [(book, code) for book, code in books if count is None or book < count]
+            tokens += [code + (CODEBOOK_SIZE * book if pattern.offsets else 0) for book, code in taken]
+        return tokens
+    codes = [frame[:count] for frame in streams[stream][:prefix].tolist()]
+    if isinstance(pattern, Flat):
+        step = CODEBOOK_SIZE if pattern.offsets else 0
+        return [code + step * book for frame in codes for book, code in enumerate(frame)]
+    if isinstance(pattern, Parallel):
+        return codes
+    assert isinstance(pattern, Delayed)
+    width = count or streams[stream].shape[1]
+    hole = CODEBOOK_SIZE if pattern.hole_id is None else pattern.hole_id
+    return [
+        [codes[step - book][book] if 0 <= step - book < len(codes) else hole for book in range(width)]
+        for step in range(len(codes) + width - 1)
+    ]
 
 
 def samples_of(*batches: Batch) -> list[Sample]:

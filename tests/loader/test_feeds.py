@@ -139,6 +139,7 @@ def test_shifts() -> None:
     assert shifts == [feed.shift(epoch) for epoch in range(100)]
     assert [Feed(Numbers(), NaturalOrder(3), "other", True).shift(epoch) for epoch in range(100)] != shifts
     assert {feed_of(NaturalOrder(3), shifts=False).shift(epoch) for epoch in range(100)} == {0}
+    assert {Feed(Numbers(), NaturalOrder(3), "key", True, 3).shift(epoch) for epoch in range(100)} == {0, 3, 6}
 
 
 @given(orders, st.integers(0, 60))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from infra.s3_server import S3Server
-from tests.loader.corpora import SEPARATOR, write_corpus
-from tokenmill.loader import BlockCache, Subset, TokenLoader
+from tests.loader.corpora import RAGGED, SEPARATOR, coded, write_corpus
+from tokenmill.loader import BlockCache, Delayed, Flat, Parallel, Pattern, Subset, TokenLoader
 from tokenmill.storage.outputs import Storage
 
 _LENGTHS = np.random.default_rng(5).integers(0, 3000, 400).tolist()
@@ -21,6 +21,11 @@ _SHARDS = [_LENGTHS[first : first + 50] for first in range(0, 400, 50)]
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_corpus(tmp_path_factory.mktemp("corpus"), _SHARDS)
+
+
+@pytest.fixture(scope="module")
+def local_codes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("codes"), _SHARDS, streams={"codes": coded(6), **RAGGED})
 
 
 def copied(local: str, root: str) -> str:
@@ -50,6 +55,30 @@ def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: 
     assert len(there) == len(here) > 0
     for fetched, mapped in zip(there, here, strict=True):
         assert fetched.keys() == mapped.keys()
+        for name, array in mapped.items():
+            np.testing.assert_array_equal(fetched[name], array)
+
+
+@pytest.mark.parametrize("shuffle", ["global", "blocks"])
+@pytest.mark.parametrize(
+    ("stream", "pattern"),
+    [("codes", Flat()), ("codes", Flat(4)), ("codes", Parallel(2)), ("codes", Delayed()), (None, Flat())],
+    ids=["flat", "flat-4", "parallel-2", "delayed", "ragged"],
+)
+def test_same_codes_as_local(
+    local_codes: str, s3_root: str, shuffle: str, stream: str | None, pattern: Pattern
+) -> None:
+    options: dict[str, Any] = {
+        "shuffle": shuffle,
+        "block_tokens": 20_000,
+        "open_blocks": 3,
+        "stream": stream,
+        "pattern": pattern,
+    }
+    there = batches(copied(local_codes, s3_root), **options)
+    here = batches(local_codes, **options)
+    assert len(there) == len(here) > 0
+    for fetched, mapped in zip(there, here, strict=True):
         for name, array in mapped.items():
             np.testing.assert_array_equal(fetched[name], array)
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.loader.corpora import SEPARATOR, write_corpus
+from tests.loader.corpora import IDS, RAGGED, SEPARATOR, coded, write_corpus
 from tests.loader.reference import (
     PADDING,
     Batch,
@@ -28,7 +28,7 @@ from tests.loader.reference import (
     without_padding,
 )
 from tokenmill.errors import LoaderError
-from tokenmill.loader import Subset, TokenLoader, loading
+from tokenmill.loader import Delayed, Flat, Parallel, Pattern, Subset, TokenLoader, loading
 
 Shards = tuple[tuple[int, ...], ...]
 Corpora = Callable[[Shards], str]
@@ -43,7 +43,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
 
     def uri_of(shards: Shards) -> str:
         if shards not in written:
-            written[shards] = write_corpus(tmp_path_factory.mktemp("corpus"), shards)
+            streams = {"ids": IDS, "codes": coded(3), **RAGGED}
+            written[shards] = write_corpus(tmp_path_factory.mktemp("corpus"), shards, streams=streams)
         return written[shards]
 
     return uri_of
@@ -79,12 +80,20 @@ class Case:
         return made
 
     def reference(self, corpora: Corpora) -> Reference:
-        names = ("separator", "subset", "prefix")
+        names = ("separator", "subset", "prefix", "stream", "pattern")
         return Reference(corpora(self.shards), **{name: self.options[name] for name in names})
 
     @property
     def pads(self) -> bool:
         return bool(self.options["tail"] == "pad")
+
+
+#: A stream, and the pattern that lays it out; codes of different frame rates have no stream of their own.
+READ: list[tuple[str | None, Pattern | None]] = [
+    ("ids", None), ("codes", Flat()), ("codes", Flat(2)), ("codes", Flat(offsets=False)), (None, Flat()),
+    (None, Flat(3)), ("codes", Parallel()), ("codes", Parallel(2)), ("codes", Delayed()), ("codes", Delayed(2, 1200)),
+    ("codes", Delayed(1)),
+]  # fmt: skip
 
 
 @st.composite
@@ -93,7 +102,10 @@ def cases(draw: st.DrawFn) -> Case:
     shards = draw(st.lists(st.lists(length, max_size=7), min_size=1, max_size=5))
     subset = st.builds(Subset, st.sampled_from(["train", "validation"]), st.sampled_from([0.3, 0.6]))
     window = draw(st.integers(1, 9))
+    stream, pattern = draw(st.just(READ[0]) | st.sampled_from(READ))
     options = {
+        "stream": stream,
+        "pattern": pattern,
         "window": window,
         "packing": draw(st.sampled_from(["windows", "documents"])),
         "shuffle": draw(st.sampled_from(["global", "blocks", "none"])),
@@ -174,7 +186,7 @@ def test_the_sequence_does_not_depend_on_ranks_workers_or_batch_size(
     for batches in ranks:
         for batch in batches:
             reference.check(batch)
-            assert batch["ids"].shape == (spread[2], case.options["window"])
+            assert batch["ids"].shape[:2] == batch["positions"].shape == (spread[2], case.options["window"])
     left_out = reference.missing(batch for batches in ranks for batch in batches).total()
     most = 0 if case.pads else case.options["window"] * (1 + spread[0] * spread[2])
     assert left_out <= most

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from tests.datasets import build_dataset, job_of, write_jsonl
-from tests.loader.corpora import IDS, SEPARATOR, write_corpus
+from tests.loader.corpora import CODEBOOK_SIZE, IDS, SEPARATOR, coded, write_corpus
 from tests.loader.reference import PADDING, samples_of, take
 from tokenmill.errors import DatasetError, LoaderError
-from tokenmill.loader import Source, Subset, TokenLoader
+from tokenmill.loader import Flat, Parallel, Source, Subset, TokenLoader
+from tokenmill.loader.feeds import Place
 from tokenmill.loader.sources import Reading, open_sources
 from tokenmill.streams import StreamSpec
 
@@ -193,3 +194,40 @@ def test_the_separator_is_an_id_of_every_source(uris: dict[str, str]) -> None:
     with pytest.raises(LoaderError, match=f"separator {SEPARATOR} is not an id of stream 'ids', .* has 300"):
         open_sources(sources, reading(separator=SEPARATOR))
     assert np.asarray(open_sources(sources, reading(separator=299))[1].corpus.tokens) == 20
+
+
+def test_a_source_may_have_a_separator_of_its_own(uris: dict[str, str]) -> None:
+    sources = [Source(uris["a"], id_offset=0), Source(uris["small"], id_offset=1_000_000, separator=299)]
+    for asked, expected in [(None, None), (SEPARATOR, SEPARATOR)]:
+        first, second = open_sources(sources, reading(separator=asked))
+        assert (first.corpus.separator, second.corpus.separator) == (expected, 299)
+        assert second.corpus.tokens == 17 + 3
+        ids = np.empty(20, np.int64)
+        second.corpus.read(0, 0, 20, ids)
+        assert ids[[9, 17, 19]].tolist() == [1_000_299] * 3
+        assert second.state(Place()).stream == "ids, separator 299"
+        assert first.state(Place()).stream == "ids"
+
+
+def test_the_separator_of_codes_has_a_place_in_the_vocabulary(tmp_path: Path, uris: dict[str, str]) -> None:
+    codes = write_corpus(tmp_path, [[5]], tokenizer="codec", streams={"codes": coded(2)})
+    ends = 2 * CODEBOOK_SIZE
+
+    def mix(first_id: int) -> Any:
+        speech = Source(codes, name="speech", id_offset=0, pattern=Flat(), separator=ends)
+        return open_sources([speech, Source(uris["small"], id_offset=first_id)], reading())
+
+    assert [one.corpus.vocabulary_size for one in mix(ends + 1)] == [ends + 1, 300]
+    with pytest.raises(LoaderError, match=rf"'speech' \(0 … {ends}\) and .* overlap"):
+        mix(ends)
+
+
+@pytest.mark.parametrize("packing", ["windows", "documents"])
+def test_blocks_hold_equally_many_ids_whatever_the_pattern(tmp_path: Path, packing: Any) -> None:
+    uri = write_corpus(tmp_path, [[40]] * 12, streams={"codes": coded(4)})
+    blocks = reading(packing=packing, shuffle="blocks", block_tokens=320, open_blocks=2)
+    for pattern, samples in [(Flat(), 80 * 2), (Parallel(), 20 * 2)]:
+        (source,) = open_sources([Source(uri, pattern=pattern)], blocks)
+        assert source.feed.order.size(0, 0) == samples
+    (small,) = open_sources([Source(uri, pattern=Parallel())], reading(shuffle="blocks", block_tokens=4, open_blocks=1))
+    assert small.feed.order.size(0, 0) == 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from pipelines import Launcher, RunRequest
@@ -223,3 +224,33 @@ def test_shards_of_images_do_not_depend_on_the_number_of_workers(launcher: Launc
         made.append(shards(job, plan))
     assert made[0] == made[1]
     assert len(made[0]["images"]) > 3
+
+
+@pytest.mark.parametrize("source", [{}, {"channels": "each", "segments": {}}], ids=["whole", "cut"])
+def test_shards_of_recordings_do_not_depend_on_the_number_of_workers(
+    launcher: Launcher, tmp_path: Path, source: dict[str, Any]
+) -> None:
+    """Speech of very unequal lengths, of one channel and of two, with silence between, and damaged files."""
+    sentence, rate_hz = soundfile.read(Path(__file__).parent.parent / "audio" / "speech.flac", dtype="float32")
+    (tmp_path / "in").mkdir()
+    for number in range(9):
+        samples = np.tile(np.concatenate([sentence[: 48_000 - 9000 * (number % 3)], np.zeros(20_000)]), 1 + number % 2)
+        sound = samples if number % 4 else np.stack([samples, samples[::-1]], axis=1)
+        path = tmp_path / "in" / f"{number}.{('flac', 'wav', 'ogg')[number % 3]}"
+        soundfile.write(path, sound, rate_hz)
+        if number % 5 == 3:
+            path.write_bytes(path.read_bytes()[:-3000])
+    made = []
+    for workers in (1, 2):
+        job, plan = planned(
+            tmp_path / "in",
+            tmp_path / f"out{workers}",
+            source={"modality": "audio", "fields": {}, **source},
+            splitting={"split_bytes": 300_000, "part_bytes": 120_000},
+            tables=[{"name": "phones", "tokenizer": {"id": "phones"}}],
+        )
+        assert len(plan.splits) > 2
+        assert run(launcher, job, plan, workers=workers)[-1] == {"event": "done"}
+        made.append(shards(job, plan))
+    assert made[0] == made[1]
+    assert len(made[0]["phones"]) > 3

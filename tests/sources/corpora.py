@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from tokenmill.audio.audio_file import AudioFile
 from tokenmill.images.image_file import ImageFile
 from tokenmill.jobs import Source
 from tokenmill.sources import byte_streams, item_buffer, jsonl, line_scan, runs, warc
@@ -78,13 +79,13 @@ def as_parquet(documents: Documents, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def as_image_parquet(documents: Documents, *, hub: bool) -> bytes:
-    """Return rows with an image column: plain binary, or the struct of bytes and path of the Hugging Face hub."""
+def as_file_parquet(documents: Documents, column: str, *, hub: bool) -> bytes:
+    """Return rows with a column of files: plain binary, or the struct of bytes and path of the Hugging Face hub."""
     data: Any = pa.array([d.text.encode() for d in documents], pa.large_binary())
     if hub:
         paths = pa.array([d.id for d in documents], pa.string())
         data = pa.StructArray.from_arrays([data.cast(pa.binary()), paths], ["bytes", "path"])
-    columns = {"image": data, "id": pa.array([d.id for d in documents], pa.string())}
+    columns = {column: data, "id": pa.array([d.id for d in documents], pa.string())}
     columns["number"] = pa.array([d.number for d in documents], pa.int64())
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file, row_group_size=3, write_page_checksum=True)
@@ -221,8 +222,21 @@ CASES = {
             {"json.meta.number": "int64"},
             modality="image",
         ),
-        Case("images.parquet", lambda d: [as_image_parquet(d, hub=False)], modality="image"),
-        Case("hub.parquet", lambda d: [as_image_parquet(d, hub=True)], {"id": "image.path"}, modality="image"),
+        Case("images.parquet", lambda d: [as_file_parquet(d, "image", hub=False)], modality="image"),
+        Case("hub.parquet", lambda d: [as_file_parquet(d, "image", hub=True)], {"id": "image.path"}, modality="image"),
+        Case(
+            "recordings.tar",
+            lambda d: blocks(as_tar(d, "FLAC")),
+            {"id": "json.id"},
+            {"json.meta.number": "int64"},
+            modality="audio",
+        ),
+        Case(
+            "recordings.parquet",
+            lambda d: [as_file_parquet(d, "audio", hub=True)],
+            {"id": "audio.path"},
+            modality="audio",
+        ),
         Case("a.warc.wet.gz", lambda d: list(map(gzip.compress, as_wet_records(d))), {}, {"X-Number": "int64"}),
     )
 }
@@ -299,8 +313,13 @@ def read_split(
 
 
 def _content(payload: Any) -> str:
-    """Return a payload for comparisons: of an image, which no reader looks into, the file's bytes as text."""
-    return payload.data.decode("utf-8", "surrogateescape") if isinstance(payload, ImageFile) else payload
+    """Return a payload for comparisons: of images and recordings, which no reader looks into, the file as text."""
+    if isinstance(payload, ImageFile):
+        return payload.data.decode("utf-8", "surrogateescape")
+    if isinstance(payload, AudioFile):
+        with payload.content.open() as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    return str(payload)
 
 
 def read_source(

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tokenmill.audio.streams import LEVEL_SPEC, RECORDING_SPEC
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import PartStatistics
 from tokenmill.streams import Jagged, StreamSpec
@@ -148,6 +149,83 @@ def golden_picture_part() -> PartStatistics:
         for n in range(40)
     ]
     return picture_part([*made, Picture(1, (1,), float("nan"), 2)])
+
+
+#: The streams of a codec of ragged codebooks, with one of no rate beside them.
+SOUND_SPECS = {
+    "codes_2": StreamSpec("uint8", ("frame", "codebook"), (None, 1), 16, bands="codebook", frame_hz=25.0),
+    "codes_1": StreamSpec("uint8", ("frame", "codebook"), (None, 2), 16, bands="codebook", frame_hz=50.0),
+    "phones": StreamSpec("uint8", vocabulary_size=40),
+    "recording": RECORDING_SPEC,
+    "level": LEVEL_SPEC,
+}
+
+
+@dataclass(frozen=True)
+class Sounding:
+    """A row of a table of sound, from which all its streams are made."""
+
+    source_hz: int
+    channels: int
+    samples: int
+    rms: float
+    peak: float
+    silence: float
+
+
+def sound_batch(sounds: Sequence[Sounding]) -> tuple[np.ndarray, dict[str, Jagged]]:
+    """Lay recordings out as `add_rows` takes them."""
+    frames = [-(-25 * sound.samples // sound.source_hz) for sound in sounds]
+    rows: Mapping[str, list[np.ndarray]] = {
+        "codes_2": [np.arange(n).reshape(-1, 1) % 4 for n in frames],
+        "codes_1": [np.stack([np.arange(2 * n) % 16, np.zeros(2 * n, np.int64)], axis=1) for n in frames],
+        "phones": [np.arange(n // 3) % 40 for n in frames],
+        "recording": [np.array([s.source_hz, s.channels, -1, 0, s.samples, s.samples // 2]) for s in sounds],
+        "level": [np.array([s.rms, s.peak, s.silence], np.float32) for s in sounds],
+    }
+    streams = {name: Jagged.from_rows(rows[name], spec) for name, spec in SOUND_SPECS.items()}
+    return np.array([2 * s.channels * s.samples for s in sounds], np.int64), streams
+
+
+def sound_part(sounds: Sequence[Sounding], rejects: Iterable[Reject] = (), batch_rows: int = 3) -> PartStatistics:
+    """Count recordings, a few at a time."""
+    statistics = PartStatistics.start(SOUND_SPECS)
+    for start in range(0, len(sounds), batch_rows):
+        statistics.add_rows(*sound_batch(sounds[start : start + batch_rows]))
+    statistics.add_rejects(rejects)
+    return statistics
+
+
+sounds = st.lists(
+    st.builds(
+        Sounding,
+        source_hz=st.sampled_from([8_000, 11_025, 44_100, 48_000]),
+        channels=st.integers(1, 6),
+        samples=st.integers(0, 100_000),
+        rms=st.floats(-130, 10, width=32),
+        peak=st.one_of(st.floats(-130, 200, width=32), st.just(float("nan"))),
+        silence=st.floats(0, 1, width=32),
+    ),
+    max_size=8,
+)
+lost_recordings = st.lists(
+    st.builds(
+        lambda reason, seconds: Reject(0, "key", "file:0", reason, "message", lost_seconds=seconds),
+        st.sampled_from(["damaged_audio", "too_long"]),
+        st.floats(0, 100_000),
+    ),
+    max_size=4,
+)
+
+
+def golden_sound_part() -> PartStatistics:
+    """Return the statistics in golden/part-sound-v1.arrow."""
+    made = [
+        Sounding((8_000, 44_100, 48_000)[n % 3], 1 + n % 2, n * n * 1001, -20 - n / 3, -n / 7, n / 40)
+        for n in range(40)
+    ]
+    lost = Reject(0, "key", "file:0", "damaged_audio", "message", lost_seconds=7200.25)
+    return sound_part(made, [lost, reject("empty_file")])
 
 
 GOLDEN_EXTRA = {"tokenmill.part": b'{"part":3,"split":"00017"}', "a": b"\x00\xff"}

@@ -14,7 +14,8 @@ from tests.statistics import cases
 from tokenmill.contract import TokenClasses
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import MergedStatistics, PartStatistics, merge_parts
-from tokenmill.statistics.summary import QUANTILES, entropy_bits, summarize, zipf_exponent
+from tokenmill.statistics.describing import QUANTILES, entropy_bits
+from tokenmill.statistics.summary import summarize, zipf_exponent
 from tokenmill.streams import Jagged, StreamSpec
 
 DOCUMENTS = [cases.Document(30, (5, 5, 5, 6)), cases.Document(0, ()), cases.Document(90, (7, 6, 5, 9, 1, 5))]

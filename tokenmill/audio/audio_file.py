@@ -77,6 +77,11 @@ class AudioFile:
     content: AudioContent
     options: AudioOptions = AudioOptions()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes: none where the file is read from where it is stored."""
+        return self.content.size_bytes if isinstance(self.content, HeldContent) else 0
+
     def recording(self, rate_hz: int) -> Recording:
         """Return its sound at a rate. Nothing is decoded yet."""
         from tokenmill.audio.recording import Recording  # PyAV and soxr are in the extra
@@ -101,6 +106,11 @@ class AudioClip:
     channels: int
     channel: int | None = None
     start_sample: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.samples.nbytes
 
     def recording(self, rate_hz: int) -> Recording:
         """Return its sound at a rate."""

@@ -10,19 +10,25 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
+from tokenmill.audio import reasons
 from tokenmill.audio.audio_file import AudioClip, AudioFile, Samples
 from tokenmill.audio.decoding import DecodedAudio
+from tokenmill.audio.levels import Levels
+from tokenmill.audio.resampling import resampled
+from tokenmill.audio.tracks import Block
+from tokenmill.errors import ItemError
 
 #: A recording of up to so many seconds is held whole.
 WHOLE_SECONDS = 60.0
-#: Silence is what stays below this level for a whole frame of `_LEVEL_SECONDS`.
-SILENCE_DBFS = -60.0
 
 
 class Recording:
-    """One channel of a recording at a rate. `blocks` can be read more than once.
+    """One channel of a recording at a rate. `blocks` can be read more than once, by one thread at a time.
+
+    A recording of 0 samples has no blocks, and its numbers and levels all the same. What the sound is (silent, clipped,
+    with an offset) makes no difference, and neither does its rate: what the tokenizer's rate cannot hold is filtered
+    out, and what it could hold beyond the source's stays empty. Where all channels are taken, sound is their mean.
 
     Args:
         source: The file, or the piece of one.
@@ -35,20 +41,41 @@ class Recording:
     def __init__(self, source: AudioFile | AudioClip, rate_hz: int) -> None:
         self.rate_hz = rate_hz
         self._source = source
-        self._held: Samples | None = None
+        self._held: list[Samples] | None = None
+        self._rest: Iterator[Samples] | None = None
         self._numbers: npt.NDArray[np.int64] | None = None
+        self._level: npt.NDArray[np.float32] | None = None
 
     def read_ahead(self) -> None:
         """Decode the beginning, and all of a short recording; raises ItemError where it cannot be."""
-        self._held = np.concatenate([np.empty(0, np.float32), *self._resampled()])
+        held: list[Samples] = []
+        count = 0
+        rest = self._samples_at_rate()
+        for block in rest:
+            held.append(block)
+            count += len(block)
+            if count > WHOLE_SECONDS * self.rate_hz:
+                self._rest = rest
+                break
+        self._held = held
 
     def blocks(self) -> Iterator[Samples]:
-        """Yield float32 `[sample]` at `rate_hz`, of any length but 0; raises ItemError where the file is damaged."""
+        """Yield float32 `[sample]` at `rate_hz`, of any length but 0; raises ItemError where the file is damaged.
+
+        A long recording is decoded again for every reading but the first.
+        """
         if self._held is None:
             self.read_ahead()
-        assert self._held is not None
-        if len(self._held):
-            yield self._held
+        held, rest = self._held, self._rest
+        assert held is not None
+        if rest is None:
+            yield from held
+            return
+        self._held = self._rest = None
+        held.reverse()
+        while held:
+            yield held.pop()
+        yield from rest
 
     def samples(self) -> Samples:
         """Return all samples, float32 `[sample]`: for short recordings."""
@@ -66,28 +93,66 @@ class Recording:
     def level(self) -> npt.NDArray[np.float32]:
         """Return float32 `[3]`, the stream `level`; only once the recording was read to its end.
 
-        RMS and peak in dB relative to full scale (-120 at least), and the share of silence, 0 … 1.
+        RMS and peak in dB relative to full scale (-120 at least), and the share of silence, 0 … 1: of frames of 20 ms
+        that stay below -60 dB. They are those of the samples at `rate_hz`.
         """
-        return np.array([-20.0, -3.0, 0.0], np.float32)
+        assert self._level is not None
+        return self._level
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
-        return 0 if self._held is None else self._held.nbytes
+        """Memory that its samples take."""
+        return 0 if self._held is None else sum(block.nbytes for block in self._held)
 
-    def _resampled(self) -> Iterator[Samples]:
+    def _samples_at_rate(self) -> Iterator[Samples]:
+        """Yield the recording from its beginning, and note what it was at its end."""
         source = self._source
         if isinstance(source, AudioClip):
-            samples, rate_hz, channels, channel = source.samples, source.rate_hz, source.channels, source.channel
-            start = source.start_sample
-        else:
-            with DecodedAudio(source.content, source.options.max_seconds) as decoded:
-                blocks = list(decoded.blocks())
-                rate_hz, channels, channel = decoded.info.rate_hz, decoded.info.channels, source.options.channel
-            whole = np.concatenate([np.empty((0, channels), np.float32), *blocks])
-            samples = whole.mean(axis=1, dtype=np.float32) if channel is None else whole[:, channel]
-            start = 0
-        resampled = soxr.resample(samples, rate_hz, self.rate_hz).astype(np.float32)
+            counted = _Counted(iter((source.samples,)))
+            numbers = (source.rate_hz, source.channels, source.channel, source.start_sample)
+            yield from self._followed(counted, *numbers)
+            return
+        channel = source.options.channel
+        with DecodedAudio(source.content, source.options.max_seconds) as decoded:
+            info = decoded.info
+            if channel is not None and channel >= info.channels:
+                raise ItemError(
+                    reasons.UNSUPPORTED_AUDIO, f"channel {channel} is asked for, and there are {info.channels}"
+                )
+            counted = _Counted(one_channel(block, channel) for block in decoded.blocks())
+            yield from self._followed(counted, info.rate_hz, info.channels, channel, 0)
+
+    def _followed(
+        self, counted: _Counted, rate_hz: int, channels: int, channel: int | None, start: int
+    ) -> Iterator[Samples]:
+        levels, count = Levels(self.rate_hz), 0
+        for block in resampled(iter(counted), rate_hz, self.rate_hz):
+            levels.add(block)
+            count += len(block)
+            yield block
         number = -1 if channel is None else channel
-        self._numbers = np.array([rate_hz, channels, number, start, len(samples), len(resampled)], np.int64)
-        yield resampled
+        self._numbers = np.array([rate_hz, channels, number, start, counted.count, count], np.int64)
+        self._level = levels.values()
+
+
+class _Counted:
+    """Blocks, and how many samples passed."""
+
+    def __init__(self, blocks: Iterator[Samples]) -> None:
+        self.count = 0
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self.count += len(block)
+            yield block
+
+
+def one_channel(block: Block, channel: int | None) -> Samples:
+    """Return float32 `[sample]`: one channel of `[sample, channel]`, or the mean of all, added in their order."""
+    if channel is not None:
+        return np.ascontiguousarray(block[:, channel])
+    total = block[:, 0].copy()
+    for other in range(1, block.shape[1]):
+        total += block[:, other]
+    return total if block.shape[1] == 1 else total / np.float32(block.shape[1])

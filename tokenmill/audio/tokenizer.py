@@ -11,15 +11,11 @@ import numpy.typing as npt
 
 from tokenmill.audio.audio_file import AudioClip, AudioFile
 from tokenmill.audio.recording import Recording
+from tokenmill.audio.streams import LEVEL, LEVEL_SPEC, RECORDING, RECORDING_SPEC
 from tokenmill.contract import Encoded, Failure, Tokenizer
+from tokenmill.encoders import item_failure
 from tokenmill.errors import ItemError
 from tokenmill.streams import Jagged, StreamSpec
-
-#: Streams that every audio table has. `Recording.numbers` and `Recording.level` say what is in them.
-RECORDING = "recording"
-RECORDING_SPEC = StreamSpec("int64", dims=("value",), shape=(6,))
-LEVEL = "level"
-LEVEL_SPEC = StreamSpec("float32", dims=("value",), shape=(3,))
 
 #: The streams of one row, without those above.
 Row = Mapping[str, npt.NDArray[Any]]
@@ -68,7 +64,7 @@ class AudioEncoder(ABC):
         failures: list[Failure] = []
         for index, (recording, row) in enumerate(zip(payloads, self.rows(payloads), strict=True)):
             if isinstance(row, ItemError):
-                failures.append(Failure(index, row.reason, row.what))
+                failures.append(item_failure(index, row))
                 continue
             for name, values in {**row, RECORDING: recording.numbers(), LEVEL: recording.level()}.items():
                 columns[name].append(values)

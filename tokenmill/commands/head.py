@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 100
 #: Of a long row only so many values are decoded.
 _DECODED_VALUES = 512
+#: Of a long recording only so much is decoded.
+_DECODED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,36 @@ def head(
             show_default=False,
         ),
     ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            "--audio",
+            metavar="DIRECTORY",
+            help="Write WAV files of tables of sound: each row's original, if its source can still be read, and what "
+            "a quarter, half and all of its codebooks decode to; and spectrograms.png, a picture of all. Of long "
+            "recordings it is the first half minute.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first rows: key, number of tokens, first ids, and the decoded text; of images size, error, outcome."""
+    """Show the first rows: key, number of tokens, first ids, and the decoded text; of images and sound what they are.
+
+    Sound is decoded for `--audio` alone.
+    """
     from tokenmill.dataset import open_dataset
 
     dataset = open_dataset(uri)
     tables = dataset.tables if table is None else {table: dataset[table]}
-    rows: Mapping[str, Iterable[_Shown]] = {name: _rows(found, count) for name, found in tables.items()}
-    if images is not None:
+    rows: Mapping[str, Iterable[_Shown]] = {
+        name: _rows(found, count, audio is not None) for name, found in tables.items()
+    }
+    if images is not None or audio is not None:
         rows = {name: list(some) for name, some in rows.items()}
+    if images is not None:
         _write_sheet(images, dataset, rows)
+    if audio is not None:
+        _write_sounds(audio, dataset, rows)
     if as_json:
         write_json(
             {
@@ -87,8 +108,24 @@ def _write_sheet(path: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Show
     write_contact_sheet(path, [(dataset[name], some) for name, some in pictures.items() if some])
 
 
-def _rows(table: Table, count: int) -> Iterator[_Shown]:
-    decodable = True
+def _write_sounds(directory: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Shown]]) -> None:
+    heard = {
+        name: [(one.index, _beginning(dataset[name], one.row), one.decoded) for one in some if _is_sound(one.decoded)]
+        for name, some in rows.items()
+    }
+    if not any(heard.values()):
+        raise DatasetError(
+            "has no row that decodes to sound",
+            where=dataset.uri,
+            fix="name a table of sound by --table; where a row could not be decoded, a note above says why",
+        )
+    from tokenmill.commands.sounds import write_sounds
+
+    write_sounds(directory, [(dataset[name], some) for name, some in heard.items() if some])
+
+
+def _rows(table: Table, count: int, sound: bool) -> Iterator[_Shown]:
+    decodable = sound or not _holds_sound(table)
     for index in range(min(count, len(table))):
         row = table[index]
         decoded = None
@@ -102,14 +139,32 @@ def _rows(table: Table, count: int) -> Iterator[_Shown]:
 
 
 def _decoded(table: Table, row: Row) -> Any:
-    """Decode a row, or the start of it where it is one long line of tokens."""
-    from dataclasses import replace
-
+    """Decode a row, or the start of it where it is one long line of tokens or a long recording."""
+    if _holds_sound(table):
+        return table.decode(_beginning(table, row))
     if len(row.streams) == 1:
         name, values = next(iter(row.streams.items()))
         if values.ndim == 1 and len(values) > _DECODED_VALUES:
             row = replace(row, streams={name: values[:_DECODED_VALUES]})
     return table.decode(row)
+
+
+def _holds_sound(table: Table) -> bool:
+    from tokenmill.audio.streams import RECORDING, RECORDING_SPEC
+
+    return table.streams.get(RECORDING) == RECORDING_SPEC
+
+
+def _beginning(table: Table, row: Row) -> Row:
+    from tokenmill.audio.frames import beginning
+
+    return replace(row, streams=beginning(row.streams, table.streams, _DECODED_SECONDS))
+
+
+def _is_sound(decoded: Any) -> bool:
+    """Say whether something is a Sound of ours, whose module is loaded where there is one."""
+    sound = sys.modules.get("tokenmill.audio.sound")
+    return sound is not None and isinstance(decoded, sound.Sound)
 
 
 def _is_image(decoded: Any) -> bool:
@@ -119,10 +174,10 @@ def _is_image(decoded: Any) -> bool:
 
 
 def _text(decoded: Any) -> str | None:
-    """Return what a row decodes to as text; None where it is no text, but a picture."""
+    """Return what a row decodes to as text; None where it is no text, but a picture or sound."""
     if decoded is None or isinstance(decoded, str):
         return decoded
-    return None if _is_image(decoded) else printable(repr(decoded), _SHOWN_CHARACTERS)
+    return None if _is_image(decoded) or _is_sound(decoded) else printable(repr(decoded), _SHOWN_CHARACTERS)
 
 
 def _document(shown: _Shown) -> dict[str, Any]:
@@ -141,6 +196,8 @@ def _document(shown: _Shown) -> dict[str, Any]:
     if _is_image(shown.decoded):
         image = shown.decoded
         document["image"] = {"mode": image.mode, "width": image.width, "height": image.height}
+    if _is_sound(shown.decoded):
+        document["sound"] = {"rate_hz": shown.decoded.rate_hz, "samples": len(shown.decoded.samples)}
     return document
 
 

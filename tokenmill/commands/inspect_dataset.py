@@ -96,4 +96,5 @@ def _facts(table: Table) -> Iterator[tuple[str, str]]:
 def _stream(spec: StreamSpec) -> str:
     dims = ", ".join(dim if wide is None else f"{dim}={wide}" for dim, wide in zip(spec.dims, spec.shape, strict=True))
     vocabulary = "" if spec.vocabulary_size is None else f", {spec.vocabulary_size:,} ids"
-    return f"{spec.dtype} ({dims}){vocabulary}"
+    rate = "" if spec.frame_hz is None else f", {spec.frame_hz:g} frames/s"
+    return f"{spec.dtype} ({dims}){vocabulary}{rate}"

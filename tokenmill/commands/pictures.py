@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenmill.commands.contact_sheet import Cell, Section, SheetRow, draw
+from tokenmill.commands.originals import originals
 from tokenmill.commands.output import described, printable, size
 from tokenmill.contract import PrefixDecoder
 from tokenmill.errors import StorageError, TokenmillError
 from tokenmill.images.image_file import ImageFile
-from tokenmill.replaying import read_again
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,14 +37,14 @@ def write_contact_sheet(path: Path, tables: Sequence[tuple[Table, Sequence[tuple
 
 def _section(table: Table, rows: Sequence[tuple[Row, Image.Image]]) -> Section:
     cuts = isinstance(table.decoder, PrefixDecoder)
-    originals = _originals(table, [row for row, _ in rows])
+    payloads = originals(table, [row for row, _ in rows])
     columns = ("original", *(_FRACTIONS.values() if cuts else ()), "all tokens")
-    return Section(f"Table {table.name}", columns, [_row(table, *row, originals) for row in rows])
+    return Section(f"Table {table.name}", columns, [_row(table, *row, payloads) for row in rows])
 
 
-def _row(table: Table, row: Row, decoded: Image.Image, originals: Mapping[tuple[int, int], Cell]) -> SheetRow:
+def _row(table: Table, row: Row, decoded: Image.Image, payloads: Mapping[tuple[int, int], Any]) -> SheetRow:
     name = next((spec.error_of for spec in table.streams.values() if spec.error_of), next(iter(table.streams)))
-    cells = [originals[row.split, row.ordinal]]
+    cells = [_original(payloads[row.split, row.ordinal])]
     decoder = table.decoder
     if isinstance(decoder, PrefixDecoder):
         for fraction in _FRACTIONS:
@@ -64,25 +63,9 @@ def _tokens(count: int) -> str:
     return "1 token" if count == 1 else f"{count:,} tokens"
 
 
-def _originals(table: Table, rows: Sequence[Row]) -> dict[tuple[int, int], Cell]:
-    """Read rows' items from their sources again; where one is not what it was, its cell says so, and a note is left."""
-    cells: dict[tuple[int, int], Cell] = {}
-    for split in dict.fromkeys(row.split for row in rows):
-        keys = {row.ordinal: row.key for row in rows if row.split == split}
-        try:
-            payloads, errors = read_again(table.storage, table.name, split, keys)
-        except TokenmillError as error:
-            payloads, errors = {}, dict.fromkeys(keys, error)
-        cells.update({(split, ordinal): _original(payload) for ordinal, payload in payloads.items()})
-        cells.update({(split, ordinal): Cell(None, "source gone or changed") for ordinal in errors})
-        for why in dict.fromkeys(map(str, errors.values())):
-            sys.stderr.write(f"note: an original is not shown: {why}\n")
-    return cells
-
-
 def _original(payload: Any) -> Cell:
     if not isinstance(payload, ImageFile):
-        return Cell(None, "no image")
+        return Cell(None, "source gone or changed")
     from PIL import Image
 
     try:

@@ -57,5 +57,7 @@ def _lines(result: Replay) -> list[str]:
     if result.reason is None:
         return [f"item {result.ordinal} of split {result.split} has a row", *fields(facts)]
     facts += [("reason", result.reason), ("message", printable(result.message or ""))]
+    if result.lost_seconds:
+        facts.append(("lost", f"{result.lost_seconds:.2f} s of sound"))
     lines = [f"item {result.ordinal} of split {result.split} is rejected", *fields(facts)]
     return lines if result.traceback is None else [*lines, "", result.traceback.rstrip()]

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from tokenmill.commands.train_ssl_kmeans import train_ssl_kmeans
 from tokenmill.errors import ConfigurationError
 
 train = typer.Typer(no_args_is_help=True)
+train.command("ssl-kmeans")(train_ssl_kmeans)
 
 
 @train.callback()
@@ -41,6 +43,29 @@ def train_klt(
     data = train_on_files(
         images, TrainingSettings(tile_tokens=tile_tokens, group_tokens=min(6, max(1, tile_tokens // 8))), _report
     )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(data)
+    _report(f"{output}: {len(data):,} bytes")
+
+
+@train.command("mdct-rvq")
+def train_mdct_rvq(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECORDINGS...",
+            help="Audio files, and folders of them. Each is a kind of sound (speech, music …); all count the same.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The weights file to write; there must be none yet.")],
+) -> None:
+    """Learn the audio tokenizer `mdct-rvq`: codebooks and their order. The same recordings give the same file."""
+    from tokenmill.tokenizers.mdct_rvq.train_recordings import train_on_files
+    from tokenmill.tokenizers.mdct_rvq.training import TrainingSettings
+
+    if output.exists():
+        raise ConfigurationError("this file is there already", where=str(output), fix="give another --output")
+    data = train_on_files(recordings, TrainingSettings(), _report)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(data)
     _report(f"{output}: {len(data):,} bytes")

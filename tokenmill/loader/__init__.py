@@ -11,8 +11,23 @@ from tokenmill.loader.block_cache import BlockCache
 from tokenmill.loader.corpus import TokenCorpus
 from tokenmill.loader.documents import PackedDocuments
 from tokenmill.loader.loading import TokenLoader
+from tokenmill.loader.patterns import Delayed, Flat, Parallel, Pattern
+from tokenmill.loader.ragged import Ragged
 from tokenmill.loader.sources import Source
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.windows import PackedWindows
 
-__all__ = ["BlockCache", "PackedDocuments", "PackedWindows", "Source", "Subset", "TokenCorpus", "TokenLoader"]
+__all__ = [
+    "BlockCache",
+    "Delayed",
+    "Flat",
+    "PackedDocuments",
+    "PackedWindows",
+    "Parallel",
+    "Pattern",
+    "Ragged",
+    "Source",
+    "Subset",
+    "TokenCorpus",
+    "TokenLoader",
+]

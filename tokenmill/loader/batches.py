@@ -1,9 +1,10 @@
 """Batches under construction: ids are copied in, and what the documents' pieces say is laid out at the end.
 
-Arrays of a batch: `ids` int64 `[sample, token]`; `document_ids` int64 `[sample, token]`, row in the table, -1 for
-padding; `positions` int64 `[sample, token]`, the token's place in its document; `cu_seqlens` int32 `[piece + 1]`,
-cumulative lengths of the pieces of documents over the flattened batch, as FlashAttention's variable-length kernels take
-them: every sample starts a new piece. Several batches are built side by side, as numpy costs the same for one.
+Arrays of a batch: `ids` int64 `[sample, token]`, of codes perhaps `[sample, step, codebook]`, where a step is what a
+token is otherwise; `document_ids` int64 `[sample, token]`, row in the table, -1 for padding; `positions` int64
+`[sample, token]`, the token's place in its document; `cu_seqlens` int32 `[piece + 1]`, cumulative lengths of the pieces
+of documents over the flattened batch, as FlashAttention's variable-length kernels take them: every sample starts a new
+piece. Several batches are built side by side, as numpy costs the same for one.
 """
 
 from __future__ import annotations
@@ -52,14 +53,18 @@ class BatchBuilder:
         samples: Rows of a batch.
         window: Tokens of a row.
         fields: Arrays of a batch, of `FIELDS`.
+        step_shape: Shape of a token.
 
     Attributes:
-        ids: int64 `[row, token]`, the rows of all batches, to be filled.
+        ids: int64 `[row, token, …]`, the rows of all batches, to be filled.
         wants_pieces: Whether `add_pieces` must be called for every row.
     """
 
-    def __init__(self, batches: int, samples: int, window: int, fields: Collection[str]) -> None:
-        self.ids = np.empty((batches * samples, window), np.int64)
+    def __init__(
+        self, batches: int, samples: int, window: int, fields: Collection[str], step_shape: tuple[int, ...] = ()
+    ) -> None:
+        self.ids = np.empty((batches * samples, window, *step_shape), np.int64)
+        self._shape = (batches * samples, window)
         self.wants_pieces = len(fields) > 1
         self._samples = samples
         self._fields = fields
@@ -88,13 +93,13 @@ class BatchBuilder:
             documents, begins, lengths = documents[order], begins[order], lengths[order]
         ends = np.cumsum(lengths)
         if "document_ids" in self._fields:
-            arrays["document_ids"] = np.repeat(documents, lengths).reshape(self.ids.shape)
+            arrays["document_ids"] = np.repeat(documents, lengths).reshape(self._shape)
         if "positions" in self._fields:
-            positions = np.arange(self.ids.size)
+            positions = np.arange(self._shape[0] * self._shape[1])
             positions -= np.repeat(ends - lengths - begins, lengths)
             if documents.min() < 0:
                 positions[np.repeat(documents < 0, lengths)] = 0
-            arrays["positions"] = positions.reshape(self.ids.shape)
+            arrays["positions"] = positions.reshape(self._shape)
         ends = ends[lengths > 0]
         return [self._batch(arrays, ends, first) for first in range(0, len(self.ids), self._samples)]
 

@@ -2,7 +2,7 @@
 
 Places in that sequence count every token that a loader delivers: the separator that may follow each document has a
 place of its own, and rows that a subset leaves out, and tokens behind the prefix that is read of every row, have none.
-Which places make a sample is not decided here.
+Of codes, a place is a step of the pattern that lays them out. Which places make a sample is not decided here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from tokenmill.dataset import Table, open_dataset
 from tokenmill.errors import LoaderError
 from tokenmill.loader.batches import Pieces
 from tokenmill.loader.block_cache import BlockCache
-from tokenmill.loader.remote_values import MEMORY_BYTES, RemoteValues
+from tokenmill.loader.chosen import choose
+from tokenmill.loader.laid_out import Access, LaidOutStreams
+from tokenmill.loader.patterns import Pattern
+from tokenmill.loader.remote_values import MEMORY_BYTES
 from tokenmill.loader.subsets import Subset
-from tokenmill.loader.values import MAPPED_SHARDS, LocalValues, ShardValues
+from tokenmill.loader.values import MAPPED_SHARDS, ShardValues
 
 #: Rows of shards whose places are remembered, and threads that read a whole table's rows.
 _REMEMBERED_ROWS = 4 << 20
@@ -37,7 +40,7 @@ class ShardRows:
         first: Row number in the table of the shard's first row.
         rows: int64 `[document]`, row number in the shard; None where all rows are there, in order.
         starts: int64 `[document + 1]`, the place in the shard of each row's first token, and the shard's length.
-        values: int64 `[document]`, where each row's values begin in the shard's stream.
+        values: int64 `[document]`, where each row's values begin in the shard's stream; of codes, frames.
     """
 
     first: int
@@ -62,11 +65,12 @@ class TokenCorpus:
     Args:
         uri: The dataset: a local directory, or `s3://bucket/prefix`.
         table: Name of the table; may be left out where the dataset has one.
-        stream: Name of the stream, whose rows must have one dimension; default the table's first.
+        stream: Name of the stream; default the table's first, with a pattern all streams of its codes.
+        pattern: How codes (frame, codebook) are laid out; None for streams of one dimension.
         separator: Token that follows every document.
         subset: Rows to keep; default all.
-        prefix: Tokens of every row to keep, its first ones: of a tokenizer whose rows decode from any prefix, a
-            coarser item at a lower price; default all.
+        prefix: Tokens of every row to keep, its first ones, or frames of codes: of a tokenizer whose rows decode from
+            any prefix, a coarser item at a lower price; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning (8 digits or more).
         check: Whether blocks of local shards are compared with their checksums when they are first read; blocks from
@@ -75,8 +79,11 @@ class TokenCorpus:
         id_offset: Number added to every id, its place in a vocabulary shared with other tables.
         mapped_shards: How many local shards are kept mapped.
         memory_bytes: What blocks from object storage may take in memory, half of it for reading ahead.
+        open_blocks: How many long ranges are read side by side, and
+        block_tokens: of how many ids: memory takes them twice, however little `memory_bytes` is.
 
     Attributes:
+        step_shape: Shape of a token: `()`, or `(codebooks,)` where the pattern has one of every codebook.
         lengths: int64 `[shard]`, number of tokens.
         ends: int64 `[shard]`, number of tokens up to and including each shard.
 
@@ -91,6 +98,7 @@ class TokenCorpus:
         table: str | None = None,
         *,
         stream: str | None = None,
+        pattern: Pattern | None = None,
         separator: int | None = None,
         subset: Subset | None = None,
         prefix: int | None = None,
@@ -101,6 +109,8 @@ class TokenCorpus:
         id_offset: int = 0,
         mapped_shards: int = MAPPED_SHARDS,
         memory_bytes: int = MEMORY_BYTES,
+        open_blocks: int = 0,
+        block_tokens: int = 0,
     ) -> None:
         dataset = open_dataset(uri, generation=generation)
         if table is None:
@@ -112,23 +122,26 @@ class TokenCorpus:
         self.table: Table = dataset[table]
         self.uri = dataset.uri
         self.generation = dataset.generation
-        self.stream = _check_stream(self.table, stream, self.uri)
+        self._chosen = choose(self.table, stream, pattern, self.uri)
+        self._layout = self._chosen.layout
+        self.step_shape = self._layout.step_shape
+        self.stream = self._chosen.name
+        self._asked = self.stream if self._chosen.ragged is None else None
+        self.pattern = pattern
         self.separator = separator
         self.subset = subset
         self.prefix = prefix
         self.id_offset = id_offset
-        self._check = check
-        self._cache = cache
-        self._mapped_shards = mapped_shards
-        self._memory_bytes = memory_bytes
+        self._access = Access(check, cache, mapped_shards, memory_bytes, open_blocks, block_tokens)
+        self._ending = int(separator is not None)  # places that a document has beside its tokens
         self._check_tokenizer(tokenizer)
-        self._check_separator()
+        if separator is not None:
+            self._chosen.check_separator(separator, self.uri)
         if prefix is not None and prefix < 1:
             raise LoaderError(f"a prefix of {prefix} tokens of every row; it must have one or more", where=self.uri)
         self.shards = self.table.shards
-        self._counts = self.shards.column(f"tokens.{self.stream}")
         self._first_rows = self.shards.row_ends - self.shards.column("rows")
-        self._values = self._open_values()
+        self._streams = LaidOutStreams(self.table, self._chosen, self._access)
         self._rows: OrderedDict[int, ShardRows] = OrderedDict()
         self._remembered = 0
         self.lengths = self._count()
@@ -143,22 +156,34 @@ class TokenCorpus:
     @property
     def plain(self) -> bool:
         """Whether places are just the shards' values, end to end."""
-        return self.separator is None and self.subset is None and self.prefix is None
+        return self._streams.even and self.separator is None and self.subset is None and self.prefix is None
 
     @property
     def what(self) -> str:
-        """The stream's name, and how much of every row is read."""
-        return self.stream if self.prefix is None else f"{self.stream}[:{self.prefix}]"
+        """The stream's name, how much of every row is read, and the pattern that lays it out."""
+        read = self.stream if self.prefix is None else f"{self.stream}[:{self.prefix}]"
+        return read if self.pattern is None else f"{read} ({self.pattern.what})"
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """How many ids there are, from `id_offset` on, the separator's and what fills holes among them."""
+        size = self._layout.vocabulary_size
+        return size if size is None or self.separator is None else max(size, self.separator + 1)
+
+    @property
+    def frame_tokens(self) -> int:
+        """Places that a frame of codes takes one after another; 1 where there are no frames."""
+        return self._layout.steps_per_frame
 
     @property
     def local(self) -> bool:
         """Whether the shards are mapped files."""
-        return isinstance(self._values, LocalValues)
+        return self._streams.local
 
     @property
     def values(self) -> ShardValues:
-        """The stream's values, shard by shard."""
-        return self._values
+        """The stream's values, or frames of codes, shard by shard."""
+        return self._streams.values
 
     def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
         """Copy equally many tokens of a plain corpus from each of some places, each in its shard, to `out`.
@@ -166,16 +191,16 @@ class TokenCorpus:
         Args:
             shards: int64 `[run]`.
             starts: int64 `[run]`, places in the shards.
-            out: int64 `[run, token]`.
+            out: int64 `[run, token, …]`, contiguous.
         """
-        self._values.gather(shards, starts, out)
+        self._streams.gather(shards, starts, out)
         if self.id_offset:
             out += self.id_offset
 
     def read(self, shard: int, start: int, stop: int, out: npt.NDArray[np.int64]) -> None:
-        """Copy the tokens at places start … stop - 1 of a shard to `out`, `[token]`."""
+        """Copy the tokens at places start … stop - 1 of a shard to `out`, `[token, …]`."""
         if self.plain:
-            out[:] = self._values.read(shard, start, stop)
+            self._streams.copy(shard, 0, int(self._streams.frames[shard]), start, stop, out)
         else:
             self._read_documents(shard, start, stop, out)
         if self.id_offset:
@@ -187,16 +212,32 @@ class TokenCorpus:
         first, last = rows_between(rows.starts, start, stop)
         at = 0
         for document in range(first, last):
-            begin = max(int(rows.starts[document]), start)
-            end = min(int(rows.starts[document + 1]), stop)
+            origin, limit = int(rows.starts[document]), int(rows.starts[document + 1])
+            begin, end = max(origin, start), min(limit, stop)
             count = end - begin
-            separated = self.separator is not None and end == int(rows.starts[document + 1])
+            separated = self.separator is not None and end == limit
             values = count - 1 if separated else count
-            offset = int(rows.values[document]) + begin - int(rows.starts[document])
-            out[at : at + values] = self._values.read(shard, offset, offset + values)
+            frames = self._layout.frames(limit - origin - self._ending)
+            first_step, piece = begin - origin, out[at : at + values]
+            self._streams.copy(shard, int(rows.values[document]), frames, first_step, first_step + values, piece)
             if separated and self.separator is not None:
                 out[at + values] = self.separator
             at += count
+
+    def undo(self, tokens: npt.NDArray[Any], position: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """Return the row's streams that tokens were laid out from: what the tokenizer's decoder takes.
+
+        Args:
+            tokens: Integers `[token, …]`, a row's or a stretch of it; a separator at the end is taken off.
+            position: Place of the first of them in its row, as `positions` of a batch say.
+
+        Raises:
+            LoaderError: a token is not a code of its place.
+        """
+        values = np.asarray(tokens, np.int64) - self.id_offset
+        if self.separator is not None and len(values) and (values[-1] == self.separator).all():
+            values = values[:-1]
+        return self._chosen.undo(values, position)
 
     def pieces(
         self, targets: npt.NDArray[np.int64], shards: Sequence[int], starts: Sequence[int], count: int
@@ -240,16 +281,26 @@ class TokenCorpus:
             shard, place = (shard + 1) % len(self.lengths), 0
 
     def values_between(self, shard: int, start: int, stop: int) -> tuple[int, int]:
-        """Return first and last + 1 of the values at places start … stop - 1; a guess where rows are not known yet."""
+        """Return first and last + 1 of the values, or frames of codes, that places start … stop - 1 are made from.
+
+        It is a guess where rows are not known yet.
+        """
+        total = int(self._streams.frames[shard])
         if self.plain:
-            return start, stop
+            return self._streams.needed(0, total, start, stop)
         rows = self._rows.get(shard)
         if rows is None:
-            scale = int(self._counts[shard]) / int(self.lengths[shard])
-            return int(start * scale), min(int(stop * scale) + 1, int(self._counts[shard]))
-        first, last = rows_between(rows.starts, start, stop)
-        begin = int(rows.values[first]) + start - int(rows.starts[first])
-        return begin, min(int(rows.values[last - 1]) + stop - int(rows.starts[last - 1]), int(self._counts[shard]))
+            scale = total / int(self.lengths[shard])
+            return int(start * scale), min(int(stop * scale) + 1, total)
+        starts, values = rows.starts, rows.values
+        first, last = rows_between(starts, start, stop)
+        found = []
+        for document in (first, last - 1):
+            origin, limit = int(starts[document]), int(starts[document + 1])
+            frames = self._layout.frames(limit - origin - self._ending)
+            piece = (max(start, origin) - origin, min(stop, limit - self._ending) - origin)
+            found.append(self._streams.needed(int(values[document]), frames, *piece))
+        return found[0][0], found[1][1]
 
     def rows(self, shard: int) -> ShardRows:
         """Return where the rows of a shard lie; what was asked for lately is remembered."""
@@ -268,22 +319,20 @@ class TokenCorpus:
 
     def close(self) -> None:
         """Let go of all shards; reading opens them again."""
-        self._values.close()
+        self.values.close()
         self._rows.clear()
         self._remembered = 0
 
     def _read_rows(self, shard: int) -> ShardRows:
-        opened = self.table.open_shard(shard, self._values.shard_bytes(shard))
-        offsets = opened.streams[self.stream].offsets
-        if not self.local:
-            offsets = offsets.copy()  # a view would keep all of the shard that was fetched
+        opened = self.table.open_shard(shard, self.values.shard_bytes(shard))
+        offsets = self._streams.offsets(opened)
         first = int(self._first_rows[shard])
         if self.plain:
-            return ShardRows(first, None, offsets, offsets[:-1])
+            return ShardRows(first, None, self._layout.steps(offsets), offsets[:-1])
         lengths = np.diff(offsets)
         if self.prefix is not None:
             np.minimum(lengths, self.prefix, out=lengths)
-        lengths += self.separator is not None
+        lengths = self._layout.steps(lengths) + self._ending
         rows = None
         values = offsets[:-1]
         if self.subset is not None:
@@ -299,24 +348,8 @@ class TokenCorpus:
         if self.subset is not None or self.prefix is not None:
             shards = range(len(self.shards))
             return np.fromiter((rows.starts[-1] for rows in self.every_rows(shards)), np.int64, len(self.shards))
-        return self._counts if self.separator is None else self._counts + self.shards.column("rows")
-
-    def _open_values(self) -> ShardValues:
-        storage = self.table.storage
-        dtype = self.table.streams[self.stream].dtype
-        local = not len(self.shards) or storage.local_path(self.shards.path(0)) is not None
-        if local:
-            return LocalValues(
-                storage,
-                self.shards,
-                self.stream,
-                dtype,
-                check=self._check,
-                mapped_shards=self._mapped_shards,
-            )
-        return RemoteValues(
-            storage, self.shards, self.stream, dtype, cache=self._cache, memory_bytes=self._memory_bytes
-        )
+        of_frames, of_rows = self._layout.steps_per_frame, self._layout.more_steps + self._ending
+        return self._streams.frames * of_frames + self.shards.column("rows") * of_rows
 
     def _check_tokenizer(self, asked: str | None) -> None:
         found = self.table.tokenizer.fingerprint
@@ -327,14 +360,6 @@ class TokenCorpus:
                 fix="read the dataset of that tokenizer, or ask for this one (`tokenmill inspect` shows it)",
             )
 
-    def _check_separator(self) -> None:
-        size = self.table.streams[self.stream].vocabulary_size
-        if self.separator is not None and not 0 <= self.separator < (size or 1 << 63):
-            raise LoaderError(
-                f"the separator {self.separator} is not an id of stream {self.stream!r}, whose vocabulary has {size}",
-                where=self.uri,
-            )
-
     def __reduce__(self) -> tuple[Any, ...]:
         return (
             _reopen,
@@ -342,16 +367,14 @@ class TokenCorpus:
                 self.uri,
                 self.table.name,
                 {
-                    "stream": self.stream,
+                    "stream": self._asked,
+                    "pattern": self.pattern,
                     "separator": self.separator,
                     "subset": self.subset,
                     "prefix": self.prefix,
                     "generation": self.generation,
-                    "check": self._check,
-                    "cache": self._cache,
                     "id_offset": self.id_offset,
-                    "mapped_shards": self._mapped_shards,
-                    "memory_bytes": self._memory_bytes,
+                    **vars(self._access),
                 },
             ),
         )
@@ -367,17 +390,3 @@ def rows_between(starts: npt.NDArray[np.int64], start: int, stop: int) -> tuple[
 
 def _reopen(uri: str, table: str, options: dict[str, Any]) -> TokenCorpus:
     return TokenCorpus(uri, table, **options)
-
-
-def _check_stream(table: Table, asked: str | None, uri: str) -> str:
-    name = next(iter(table.streams)) if asked is None else asked
-    if name not in table.streams:
-        raise LoaderError(f"table {table.name!r} has no stream {name!r}; it has {', '.join(table.streams)}", where=uri)
-    spec = table.streams[name]
-    if len(spec.dims) > 1 or np.dtype(spec.dtype).kind not in "iu":
-        raise LoaderError(
-            f"stream {name!r} of table {table.name!r} holds {spec.dtype} with dimensions ({', '.join(spec.dims)}); "
-            "windows are cut from whole numbers in one dimension",
-            where=uri,
-        )
-    return name

@@ -7,6 +7,7 @@ Which samples those are is found for many batches at once, so that numpy's cost 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,11 +100,12 @@ class Draw:
         """Yield this worker's batches in turn: the number among all of the draw, and the arrays by name."""
         share = self._share
         packed = self._sources[0].feed.packed
-        together = max(_COPIED_TOKENS // (share.batch_size * packed.window), 1)
+        step_shape = packed.corpus.step_shape
+        together = max(_COPIED_TOKENS // (share.batch_size * packed.window * math.prod(step_shape)), 1)
         for index in range(0, len(self.batches), together):
             numbers = self.batches[index : index + together]
             rows = len(numbers) * share.batch_size
-            builder = BatchBuilder(len(numbers), share.batch_size, packed.window, packed.fields)
+            builder = BatchBuilder(len(numbers), share.batch_size, packed.window, packed.fields, step_shape)
             drawn_from = self._fill(builder, index * share.batch_size, rows)
             for place, (number, batch) in enumerate(zip(numbers, builder.finish(), strict=True)):
                 batch["samples"] = min(self._first + (number + 1) * share.global_batch_size, self.end)

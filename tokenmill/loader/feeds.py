@@ -37,12 +37,14 @@ class Feed:
         order: Their order.
         key: Names the data and the seed.
         shifts: Whether windows begin elsewhere in every epoch.
+        frame_tokens: Tokens of a frame of codes, of which none is cut by that.
     """
 
     packed: PackedSamples
     order: Order
     key: str
     shifts: bool
+    frame_tokens: int = 1
 
     def has(self, place: Place) -> bool:
         """Say whether there is such a place."""
@@ -69,10 +71,13 @@ class Feed:
 
     def shift(self, epoch: int) -> int:
         """Return the place at which an epoch's windows begin."""
-        return keyed_number(f"{self.key}/{epoch}/shift") % self.packed.window if self.shifts else 0
+        if not self.shifts:
+            return 0
+        place = keyed_number(f"{self.key}/{epoch}/shift") % self.packed.window
+        return place - place % self.frame_tokens
 
     def groups_ahead(self, place: Place) -> Iterator[tuple[int, int, int]]:
-        """Yield what the group of a place and the one after it read: (shard, start, stop) in values of the stream."""
+        """Yield what the group of a place and the one after it read: (shard, start, stop) in values or frames."""
         epoch, group = place.epoch, place.group
         for _ in range(2):
             if group == self.order.groups(epoch):

@@ -19,6 +19,7 @@ from tokenmill.loader.block_cache import BlockCache
 from tokenmill.loader.drawing import Draw, Share
 from tokenmill.loader.feeds import Place
 from tokenmill.loader.mixing import Mixture
+from tokenmill.loader.patterns import Pattern
 from tokenmill.loader.sequence import GlobalSequence, Point
 from tokenmill.loader.sources import OpenSource, Packing, Reading, Shuffle, Source, Tail, open_sources
 from tokenmill.loader.state import LoaderState, WorkerState, check_same, unwrap
@@ -36,7 +37,8 @@ class TokenLoader:
     `for batch in loader` gives what is left of an epoch, the next `for` the next epoch; a mix (a list of sources, also
     of one) has no end. A batch is a dict of numpy arrays:
 
-    - `ids`: int64 `[sample, token]`, `global_batch_size / world_size` samples of `window` tokens;
+    - `ids`: int64 `[sample, token]`, `global_batch_size / world_size` samples of `window` tokens; with a parallel or
+      delayed pattern `[sample, step, codebook]`, and all that is said of a token is said of a step;
     - `document_ids`: int64 `[sample, token]`, number of the row in the table; -1 for padding;
     - `positions`: int64 `[sample, token]`, the token's place in its document; a separator follows its document's last;
     - `cu_seqlens`: int32 `[piece + 1]`, cumulative lengths of the pieces of documents over the flattened batch;
@@ -59,15 +61,17 @@ class TokenLoader:
         packing: `windows`: documents end to end, cut where a window ends; `documents`: whole documents by best fit.
         shuffle: `global`: over the whole corpus; `blocks`: blocks of neighbouring windows, read one after another,
             `open_blocks` of them shuffled with each other at a time, for object storage; `none`: source order.
-        block_tokens: Tokens of a block.
+        block_tokens: Tokens of a block, those of all codebooks.
         open_blocks: Blocks open at a time.
         separator: Token that follows every document.
         tail: At the end of an epoch, `drop` leaves out what does not fill a window or a global batch; `pad` pads it.
         pad_id: Id that pads.
         subset: The training or the validation rows; default all.
         fields: Arrays of a batch.
-        stream: Name of the stream; default the table's first.
-        prefix: Tokens of every row to read, its first ones: a budget for rows of adaptive length; default all.
+        stream: Name of the stream; default the table's first, with a pattern all streams of its codes.
+        pattern: How codes (frame, codebook) of a codec are laid out: `Flat`, `Parallel` or `Delayed`.
+        prefix: Tokens of every row to read, its first ones, or frames of codes: a budget for rows of adaptive length;
+            default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning.
         check: Whether blocks of local shards are compared with their checksums when they are first read.
@@ -98,6 +102,7 @@ class TokenLoader:
         subset: Subset | None = None,
         fields: Collection[str] = FIELDS,
         stream: str | None = None,
+        pattern: Pattern | None = None,
         prefix: int | None = None,
         generation: int | None = None,
         tokenizer: str | None = None,
@@ -115,10 +120,20 @@ class TokenLoader:
         if window < 1:
             raise LoaderError(f"a window of {window} tokens; it must have one or more")
         if isinstance(data, str):
-            whole = Source(data, table, stream=stream, prefix=prefix, generation=generation, tokenizer=tokenizer)
+            whole = Source(
+                data,
+                table,
+                stream=stream,
+                pattern=pattern,
+                prefix=prefix,
+                generation=generation,
+                tokenizer=tokenizer,
+            )
             sources: Sequence[Source] = [whole]
-        elif (table, stream, prefix, generation, tokenizer) != (None,) * 5:
-            raise LoaderError("table, stream, prefix, generation and tokenizer belong to each source: Source(…)")
+        elif (table, stream, pattern, prefix, generation, tokenizer) != (None,) * 6:
+            raise LoaderError(
+                "table, stream, pattern, prefix, generation and tokenizer belong to each source: Source(…)"
+            )
         else:
             sources = data
         self._share = Share(global_batch_size, rank, world_size)

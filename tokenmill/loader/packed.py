@@ -27,7 +27,7 @@ class SamplePlan(ABC):
 
     @abstractmethod
     def pieces(self) -> Iterable[tuple[int, int, int]]:
-        """Yield what the samples will read: (shard, start, stop) in values of the stream."""
+        """Yield what the samples will read: (shard, start, stop) in values or frames."""
 
 
 class PackedSamples(ABC):
@@ -63,7 +63,7 @@ class PackedSamples(ABC):
 
     @abstractmethod
     def span(self, first: int, last: int, shift: int) -> Iterable[tuple[int, int, int]]:
-        """Yield what neighbouring samples first … last - 1 read together: (shard, start, stop) in values."""
+        """Yield what neighbouring samples first … last - 1 read together: (shard, start, stop) in values or frames."""
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         """Return a sample: its arrays by name, each without the sample dimension."""
@@ -72,7 +72,7 @@ class PackedSamples(ABC):
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Return several samples; torch's DataLoader asks for a batch in this way."""
         plan = self.plan(self._numbers(np.array([self._index(index) for index in indices], np.int64)))
-        builder = BatchBuilder(len(indices), 1, self.window, self.fields)
+        builder = BatchBuilder(len(indices), 1, self.window, self.fields, self.corpus.step_shape)
         plan.fill(range(len(indices)), range(len(indices)), builder)
         return [
             {name: array if name == "cu_seqlens" else array[0] for name, array in batch.items()}

@@ -117,7 +117,7 @@ class RemoteValues(ShardValues):
         values.flags.writeable = False
         return values
 
-    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Copy values from blocks that are there all at once, from others one by one."""
         memory = self._memory or self._live()
         count = out.shape[1]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy.typing as npt
 
 from tokenmill.errors import LoaderError
 from tokenmill.loader.block_cache import BlockCache
@@ -13,15 +16,12 @@ from tokenmill.loader.documents import DocumentOrder, PackedDocuments
 from tokenmill.loader.feeds import Feed, Place
 from tokenmill.loader.orders import BlockOrder, GlobalOrder, NaturalOrder, Order
 from tokenmill.loader.packed import PackedSamples
-from tokenmill.loader.remote_values import LEAST_MEMORY_BYTES, MEMORY_BYTES
+from tokenmill.loader.patterns import Pattern
+from tokenmill.loader.remote_values import MEMORY_BYTES
 from tokenmill.loader.state import SourceState, shortened
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.values import MAPPED_SHARDS
 from tokenmill.loader.windows import PackedWindows
-from tokenmill.shards import BLOCK_BYTES
-
-#: Ids of a vocabulary of more than 65,536 take so many bytes; narrower ones less.
-_ID_BYTES = 4
 
 Packing = Literal["windows", "documents"]
 Shuffle = Literal["global", "blocks", "none"]
@@ -37,11 +37,13 @@ class Source:
         table: Name of the table; may be left out where the dataset has one.
         weight: Its share of the samples, relative to the other sources' weights; 0 leaves it out for now.
         name: What states and reports call it; default the uri's last part and the table.
-        stream: Name of the stream; default the table's first.
-        prefix: Tokens of every row to read, its first ones; default all.
+        stream: Name of the stream; default the table's first, with a pattern all streams of its codes.
+        prefix: Tokens of every row to read, its first ones, or frames of codes; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have.
         id_offset: Number added to every id, its place in a vocabulary that sources of different tokenizers share.
+        pattern: How codes (frame, codebook) are laid out: `Flat`, `Parallel`, `Delayed`.
+        separator: Token that follows every document of it, before `id_offset` is added; default the loader's.
     """
 
     uri: str
@@ -53,6 +55,8 @@ class Source:
     generation: int | None = None
     tokenizer: str | None = None
     id_offset: int | None = None
+    pattern: Pattern | None = None
+    separator: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,6 @@ class Reading:
                 f"{self.window} tokens, and one or more must be open"
             )
 
-    def least_memory_bytes(self) -> int:
-        """Return what reading from object storage needs: the blocks that are open twice, as half is read ahead."""
-        open_bytes = self.block_tokens * self.open_blocks * _ID_BYTES if self.shuffle == "blocks" else 0
-        return 2 * (open_bytes + self.open_blocks * BLOCK_BYTES) + LEAST_MEMORY_BYTES
-
     def order(self) -> dict[str, Any]:
         """Return by name what decides the order of samples beside the data."""
         order: dict[str, Any] = {"seed": self.seed, "window": self.window, "packing": self.packing}
@@ -120,7 +119,8 @@ class OpenSource:
     def state(self, place: Place) -> SourceState:
         """Return what a state says of the source where it stands at a place."""
         corpus = self.corpus
-        return SourceState(self.name, shortened(corpus.fingerprint), corpus.what, corpus.generation, place)
+        what = corpus.what if self.asked.separator is None else f"{corpus.what}, separator {self.asked.separator}"
+        return SourceState(self.name, shortened(corpus.fingerprint), what, corpus.generation, place)
 
     def pinned(self) -> Source:
         """Return the source as it was opened, for another process to open the same."""
@@ -128,6 +128,10 @@ class OpenSource:
         return replace(
             self.asked, uri=corpus.uri, table=corpus.table.name, name=self.name, generation=corpus.generation
         )
+
+    def undo(self, tokens: npt.NDArray[Any], position: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """Return the row's streams that tokens of one document were laid out from; see `TokenCorpus.undo`."""
+        return self.corpus.undo(tokens, position)
 
     @property
     def corpus(self) -> TokenCorpus:
@@ -148,6 +152,7 @@ def open_sources(sources: Sequence[Source], reading: Reading) -> tuple[OpenSourc
     for name in names:
         if names.count(name) > 1:
             raise LoaderError(f"two sources are named {name!r}", fix="give each a name: Source(…, name=…)")
+    _check_steps(opened)
     _check_vocabularies(sources, opened)
     return opened
 
@@ -157,7 +162,7 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         source.uri,
         source.table,
         stream=source.stream,
-        separator=reading.separator,
+        separator=reading.separator if source.separator is None else source.separator,
         subset=reading.subset,
         prefix=source.prefix,
         generation=source.generation,
@@ -166,14 +171,19 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         cache=reading.cache,
         id_offset=source.id_offset or 0,
         mapped_shards=max(MAPPED_SHARDS // count, 1),
-        memory_bytes=max(MEMORY_BYTES // count, reading.least_memory_bytes()),
+        memory_bytes=MEMORY_BYTES // count,
+        open_blocks=reading.open_blocks,
+        block_tokens=reading.block_tokens if reading.shuffle == "blocks" else 0,
+        pattern=source.pattern,
     )
     name = source.name or f"{corpus.uri.rstrip('/').rsplit('/', 1)[-1]}/{corpus.table.name}"
     key = f"{corpus.fingerprint}/{corpus.stream}/{reading.seed}"
+    # Blocks are as large whether an id is a token by itself or one of a step's.
+    block_steps = max(reading.block_tokens // math.prod(corpus.step_shape), reading.window)
     packed: PackedSamples
     order: Order
     if reading.packing == "documents":
-        block_tokens = reading.block_tokens * reading.open_blocks if reading.shuffle == "blocks" else None
+        block_tokens = block_steps * reading.open_blocks if reading.shuffle == "blocks" else None
         packed = documents = PackedDocuments(
             corpus, reading.window, fields=reading.fields, pad_id=reading.pad_id, block_tokens=block_tokens
         )
@@ -181,17 +191,29 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         order = DocumentOrder(documents, shuffled, in_blocks=reading.shuffle == "blocks")
     else:
         packed = PackedWindows(corpus, reading.window, fields=reading.fields, tail=reading.tail, pad_id=reading.pad_id)
-        order = _window_order(packed, reading, key)
+        order = _window_order(packed, reading, block_steps, key)
     shifts = reading.shuffle != "none"
-    return OpenSource(source, name, Feed(packed, order, key, shifts))
+    return OpenSource(source, name, Feed(packed, order, key, shifts, corpus.frame_tokens))
 
 
-def _window_order(packed: PackedWindows, reading: Reading, key: str) -> Order:
+def _window_order(packed: PackedWindows, reading: Reading, block_steps: int, key: str) -> Order:
     if reading.shuffle == "none":
         return NaturalOrder(len(packed))
     if reading.shuffle == "blocks":
-        return BlockOrder(len(packed), reading.block_tokens // reading.window, reading.open_blocks, key)
+        return BlockOrder(len(packed), block_steps // reading.window, reading.open_blocks, key)
     return GlobalOrder(len(packed), key)
+
+
+def _check_steps(opened: Sequence[OpenSource]) -> None:
+    """Refuse sources whose tokens are of different shapes: they have no batch in common."""
+    first = opened[0]
+    for one in opened[1:]:
+        if one.corpus.step_shape != first.corpus.step_shape:
+            shapes = ", ".join(f"{source.name!r} {source.corpus.step_shape}" for source in (first, one))
+            raise LoaderError(
+                f"sources whose tokens have different shapes cannot be mixed: {shapes}",
+                fix="lay codes out one by one, as text is: pattern=Flat(); or take equally many codebooks of all",
+            )
 
 
 def _check_vocabularies(sources: Sequence[Source], opened: Sequence[OpenSource]) -> None:
@@ -200,7 +222,7 @@ def _check_vocabularies(sources: Sequence[Source], opened: Sequence[OpenSource])
     for source, one in zip(sources, opened, strict=True):
         table = one.corpus.table
         identity = (table.tokenizer.fingerprint, one.corpus.stream)
-        size = table.streams[one.corpus.stream].vocabulary_size or 1 << 62
+        size = one.corpus.vocabulary_size or 1 << 62
         first_id = one.corpus.id_offset
         place = (first_id, first_id + size, one.name)
         for other, (first, last, name) in places.items():

@@ -23,7 +23,7 @@ class SourceState:
     Attributes:
         name: Of the source.
         fingerprint: Of its table, the first 16 digits.
-        stream: Name of the stream that is read.
+        stream: The stream that is read, how much of every row, and how codes are laid out.
         generation: Of the dataset, in which the table is found again.
         place: What comes next of it.
     """
@@ -166,7 +166,8 @@ def check_same(saved: LoaderState, here: LoaderState) -> None:
         if theirs.stream != ours.stream:
             raise LoaderError(
                 f"source {ours.name!r}: the state was saved with stream {theirs.stream!r}, this loader has "
-                f"{ours.stream!r}"
+                f"{ours.stream!r}",
+                fix="make the loader with that stream, prefix, pattern and separator, or start a new run",
             )
 
 

@@ -40,8 +40,10 @@ class ShardValues(ABC):
             StorageError: where the shard cannot be read.
         """
 
-    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Copy equally many values from each of some starts, `[sample]`, each in its shard, to `out` `[sample, value]`.
+
+        `out` may be of any dtype that the values fit.
 
         Raises:
             CorruptionError, StorageError: as `read` does.
@@ -103,7 +105,7 @@ class LocalValues(ShardValues):
         origin = int(self._origins[shard])
         return self._values[origin + start : origin + stop]
 
-    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+    def gather(self, shards: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Copy values from mapped shards, all at once where nothing is left to map or to check."""
         if self._unready == 0 or self._ready[shards].all():
             out[...] = self._windows(out.shape[1])[self._origins[shards] + starts]

@@ -93,7 +93,7 @@ class _WindowPlan(SamplePlan):
         targets, simple = np.asarray(rows, np.int64), self._simple[some]
         chosen = np.flatnonzero(simple)
         if len(chosen):
-            ids = np.empty((len(chosen), self._packed.window), np.int64)
+            ids = np.empty((len(chosen), *batch.ids.shape[1:]), np.int64)
             self._fill_simple(chosen + samples.start, targets[chosen], batch, ids)
             batch.ids[targets[chosen]] = ids
         for place in np.flatnonzero(~simple).tolist():
@@ -111,7 +111,7 @@ class _WindowPlan(SamplePlan):
         batch: BatchBuilder,
         ids: npt.NDArray[np.int64],
     ) -> None:
-        """Copy samples that are runs of one shard's values to `ids` `[sample, token]`, which become rows of a batch."""
+        """Copy samples that are runs of one shard's values to `ids` `[sample, token, …]`, rows of a batch then."""
         shards, places = self._shards[samples], self._places[samples]
         self._corpus.gather(shards, places, ids)
         if batch.wants_pieces:

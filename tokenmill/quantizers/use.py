@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.errors import SpecError
-from tokenmill.statistics.summary import entropy_bits
+from tokenmill.statistics.describing import entropy_bits
 
 
 class CodebookUse:

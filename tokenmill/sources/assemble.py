@@ -50,8 +50,8 @@ class ItemAssembler:
         Args:
             ordinals: `[n]`.
             ends: `[n]`, positions after the items.
-            values: `[n]`, of texts each a str, of images each bytes; or else None, MISSING, bytes that do not decode
-                (texts), or a value of a wrong type.
+            values: `[n]`, of texts each a str, of images and recordings each bytes; or else None, MISSING, bytes that
+                do not decode (texts), or a value of a wrong type.
             ids: `[n]` in the same manner; None where the path is the key.
             metadata: Column name → `[n]` raw values.
             locate: Gives the locator of item i (index in this batch), for rejects.

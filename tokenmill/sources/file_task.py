@@ -21,10 +21,10 @@ from tokenmill.storage.inputs import join, open_input, stat_input
 
 @dataclass(slots=True)
 class Meter:
-    """How far a file's reader has come: the stream that it reads, or (Parquet) the share of its rows."""
+    """How far a file's reader has come: the stream that it reads, or the share of rows (Parquet) or bytes (audio)."""
 
     stream: ByteStream | None = None
-    share_of_rows: float = 0.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class FileTask:
         """Return the share of the file, or of the range to read, that has been read: 0 … 1, by stored bytes."""
         stream = self.meter.stream
         if stream is None:
-            return self.meter.share_of_rows
+            return self.meter.share
         stop = self.file.size_bytes if self.stop is None else self.stop
         return min(1.0, max(0, stream.stored_position - self.start) / max(stop - self.start, 1))
 

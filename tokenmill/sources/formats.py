@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Literal
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import FORMATS, Modality, Source, SourceFormat
+from tokenmill.jobs import FORMATS, Source, SourceFormat
 
-Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image"]
+Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio"]
 Compression = Literal["none", "gz", "zst", "xz", "bz2"]
 
 FORMAT_ENDINGS: dict[str, Format] = {
@@ -30,6 +30,14 @@ FORMAT_ENDINGS: dict[str, Format] = {
     ".gif": "image",
     ".tif": "image",
     ".tiff": "image",
+    ".wav": "audio",
+    ".w64": "audio",
+    ".flac": "audio",
+    ".ogg": "audio",
+    ".opus": "audio",
+    ".oga": "audio",
+    ".mp3": "audio",
+    ".m4a": "audio",
 }
 COMPRESSION_ENDINGS: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2"}
 _SHORT_ENDINGS: dict[str, str] = {".tgz": ".tar.gz", ".txz": ".tar.xz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}
@@ -80,7 +88,7 @@ def _unknown(source: Source, path: str, found: FileFormat | None) -> InputError:
         fix = f"give the source a `format` ({', '.join(formats[1:-1])} or {formats[-1]}), or name fewer files"
     else:
         what = f"by its ending the file is {found.format}, and holds no {source.modality}"
-        other: Modality = "text" if source.modality == "image" else "image"
+        other = next(modality for modality in FORMATS if found.format in FORMATS[modality])
         fix = f"name fewer files; files of {other} go into a source of `modality: {other}`"
     return InputError(
         f"source {source.name!r}: {what}; known endings are {endings}, each also with {' '.join(COMPRESSION_ENDINGS)}",

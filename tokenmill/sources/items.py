@@ -40,6 +40,7 @@ class Reject:
         message: What exactly was wrong; never more than 500 characters of the input.
         lost_bytes: For `torn_file`: the bytes of the file that could not be read, as stored.
         lost_items: For `torn_file`: an estimate of the items lost, at least 1. Otherwise 1.
+        lost_seconds: Of a recording: how many seconds have no row, as far as known.
     """
 
     ordinal: int
@@ -49,6 +50,7 @@ class Reject:
     message: str
     lost_bytes: int = 0
     lost_items: int = 1
+    lost_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -57,7 +59,9 @@ class ItemBatch:
 
     Attributes:
         ordinals: int64 `[n]`, strictly increasing; gaps are rejects.
-        ends: int64 `[n]`, the `Cursor.position` just after each item (where reading would resume).
+        ends: int64 `[n]`, the `Cursor.position` just after each item (where reading would resume); -1 where it cannot
+            resume there, as between the pieces of a recording. The last item of what cannot be parted has an end, and
+            no reject that is found with it comes after.
         sizes: int64 `[n]`, input bytes of each item (payload, decompressed).
         keys: `[n]`; the id field, else the path relative to the source's root. Duplicates are allowed.
         payloads: `[n]`; for text a `str`, for other modalities a handle that opens as a stream.

@@ -19,15 +19,26 @@ class ReadLimits:
 
     Attributes:
         max_item_bytes: A longer line, member, record, text or image file becomes the reject `item_too_large`.
+            Recordings that are files of their own, and not compressed, are bound by `max_audio_bytes` instead.
         max_metadata_bytes: A longer id or metadata value (in UTF-8) becomes the reject `metadata_too_large`.
         max_pixels: An image of more pixels becomes the reject `too_many_pixels`, where it is decoded.
+        max_audio_bytes: A larger file of one recording becomes the reject `item_too_large`.
+        max_audio_seconds: A longer recording becomes the reject `too_long`, where it is decoded.
     """
 
     max_item_bytes: int = 256_000_000
     max_metadata_bytes: int = 1_000_000
     max_pixels: int = 64_000_000
+    max_audio_bytes: int = 20_000_000_000
+    max_audio_seconds: float = 86_400.0
 
     @classmethod
     def of(cls, limits: Limits) -> ReadLimits:
         """Return those that a job states."""
-        return cls(int(limits.max_item_bytes), int(limits.max_metadata_bytes), limits.max_pixels)
+        return cls(
+            int(limits.max_item_bytes),
+            int(limits.max_metadata_bytes),
+            limits.max_pixels,
+            int(limits.max_audio_bytes),
+            limits.max_audio_seconds,
+        )

@@ -1,8 +1,8 @@
 """Parquet: a row an item. Reads the needed columns only, a bounded run of rows at a time.
 
 An item's ordinal is its row number in the split, so that what comes after a damaged row group keeps its place. Cursor
-positions are row numbers in the split. Binary columns are taken as UTF-8, but for the one that holds images: that is
-binary, or a struct of `bytes` and `path` as the Hugging Face hub has it.
+positions are row numbers in the split. Binary columns are taken as UTF-8, but for the one that holds images or
+recordings: that is binary, or a struct of `bytes` and `path` as the Hugging Face hub has it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def read_footer(source: Source, uri: str) -> Footer | None:
     """Read a Parquet file's footer and check the source's columns against it. None: the file is damaged.
 
     Raises:
-        InputError: Where the file cannot be opened, or has no such columns, or the column of texts or images holds
-            none.
+        InputError: Where the file cannot be opened, or has no such columns, or the column of texts, images or
+            recordings holds none.
     """
     with open_input(uri) as file:
         try:
@@ -77,7 +77,7 @@ def _below(path: str, leaf: str) -> bool:
 
 
 def _leaves(source: Source, schema: Any, uri: str) -> list[str]:
-    """Return the columns that a source needs, texts or images first; raises InputError where they are not to be had."""
+    """Return the columns that a source needs, the items' first; raises InputError where they are not to be had."""
     fields = source.fields
     payload = _payload_leaf(source, schema, uri)
     if fields.id is not None and _type_at(schema, fields.id) is None:
@@ -91,10 +91,10 @@ def _leaves(source: Source, schema: Any, uri: str) -> list[str]:
 
 
 def _payload_leaf(source: Source, schema: Any, uri: str) -> str:
-    """Return the column of texts or images; raises InputError where there is none."""
+    """Return the column of texts, images or recordings; raises InputError where there is none."""
     name, modality = payload_field(source), source.modality
     kind = _type_at(schema, name)
-    if modality == "image" and kind is not None and pa.types.is_struct(kind):
+    if modality != "text" and kind is not None and pa.types.is_struct(kind):
         name, kind = f"{name}.bytes", _type_at(schema, f"{name}.bytes")
     if kind is None:
         what = f"there is no column {name!r}"
@@ -188,7 +188,7 @@ class _RowReader:
             if skipped < rows:
                 for batch in self._group(index, first_row, skipped, shift):
                     last = int(batch.ends[-1]) if len(batch) else first_row + rows
-                    self._task.meter.share_of_rows = last / total
+                    self._task.meter.share = last / total
                     yield batch
             first_row += rows
 
@@ -227,7 +227,7 @@ class _RowReader:
         def locate(index: int) -> str:
             return f"{path}#row={self._file_row + start + index}"
 
-        values = _values(batch, self._leaves[0], as_stored=source.modality == "image")
+        values = _values(batch, self._leaves[0], as_stored=source.modality != "text")
         ids = None if source.fields.id is None else _values(batch, source.fields.id)
         metadata = {name: _values(batch, name) for name in source.metadata}
         return self._assembler.batch(

@@ -1,14 +1,15 @@
-"""What readers find becomes payloads: what counts as a text or as an image, and how large it is."""
+"""What readers find becomes payloads: what counts as a text, an image or a recording, and how large it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tokenmill.audio.audio_file import AudioFile, AudioOptions, HeldContent
 from tokenmill.images.image_file import DecodingOptions, ImageFile
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
@@ -82,14 +83,21 @@ class TextPayloads:
         return 0
 
 
-class ImagePayloads:
-    """Images: the bytes of a file, which nobody has looked into; decoding is the tokenizer's business."""
+class FilePayloads:
+    """Images and recordings: the bytes of a file, which nobody has looked into; decoding is the tokenizer's business.
 
-    name = "image"
+    Args:
+        name: `image` or `audio`.
+        null: Reason of the reject that stands for a null.
+        field: Column or member that holds the file.
+        payload: Makes the payload of a file's bytes.
+    """
 
-    def __init__(self, field: str, options: DecodingOptions) -> None:
+    def __init__(self, name: str, null: str, field: str, payload: Callable[[bytes], Any]) -> None:
+        self.name = name
+        self._null = null
         self._field = field
-        self._options = options
+        self._payload = payload
 
     def sizes(self, values: Sequence[Any], problems: dict[int, Problem]) -> npt.NDArray[np.int64]:
         """Return the sizes of the files."""
@@ -100,26 +108,38 @@ class ImagePayloads:
 
     def payloads(self, values: list[Any]) -> list[Any]:
         """Return each file with how it is to be decoded."""
-        return [ImageFile(value, self._options) for value in values]
+        return [self._payload(value) for value in values]
 
     def _problem(self, value: Any) -> Problem:
         if value is MISSING:
             return reasons.MISSING_FIELD, f"there is no {self._field!r}"
         if value is None:
-            return reasons.NULL_IMAGE, f"{self._field!r} is null"
+            return self._null, f"{self._field!r} is null"
         return (
             reasons.WRONG_TYPE,
-            f"{self._field!r} is no image file but {type(value).__name__}: {reasons.quote(value)}",
+            f"{self._field!r} is no {self.name} file but {type(value).__name__}: {reasons.quote(value)}",
         )
 
 
 def payload_kind(source: Source, limits: ReadLimits) -> PayloadKind:
     """Return what a source's values become."""
     if source.modality == "image":
-        return ImagePayloads(source.fields.image, DecodingOptions(source.background, limits.max_pixels))
+        decoding = DecodingOptions(source.background, limits.max_pixels)
+        return FilePayloads("image", reasons.NULL_IMAGE, source.fields.image, lambda data: ImageFile(data, decoding))
+    if source.modality == "audio":
+        options = audio_options(source, limits)
+        return FilePayloads(
+            "audio", reasons.NULL_AUDIO, source.fields.audio, lambda data: AudioFile(HeldContent(data), options)
+        )
     return TextPayloads(source.fields.text)
 
 
+def audio_options(source: Source, limits: ReadLimits) -> AudioOptions:
+    """Return how a source's recordings are decoded, as far as that is the same for all of them."""
+    return AudioOptions(0 if source.channels == "first" else None, limits.max_audio_seconds)
+
+
 def payload_field(source: Source) -> str:
-    """Return the name of the column or member that holds a source's texts or images."""
-    return source.fields.image if source.modality == "image" else source.fields.text
+    """Return the name of the column or member that holds a source's texts, images or recordings."""
+    field: str = getattr(source.fields, source.modality)
+    return field

@@ -22,8 +22,9 @@ SMALL_FILE_BYTES = 256 << 10
 #: A run of small files ends with either, or with `split_bytes`.
 RUN_FILES = 1000
 RUN_BYTES = 32 << 20
-#: A file that is one image is never worth a split of its own: runs of them end with this many, or with `split_bytes`.
-#: So many take a second or more to decode and tokenize; a split itself costs some 8 milliseconds on a local disk.
+#: A file that is one image or recording is never worth a split of its own: runs of them end with this many, or with
+#: `split_bytes`. So many take a second or more to decode and tokenize; a split itself costs some 8 milliseconds on a
+#: local disk.
 RUN_IMAGES = 250
 #: Formats whose files name their columns, so that planning can check them.
 _OPENED = frozenset({"parquet", "csv", "tsv"})
@@ -33,7 +34,7 @@ _AHEAD = 1000
 
 
 def plan_source(source: Source, root: str, files: Sequence[InputFile], split_bytes: int) -> Iterator[Split]:
-    """Yield the splits of a source; each file is in one run of small ones (or of images), or in splits of its own.
+    """Yield the splits of a source; each file is in a run (of small ones, images, recordings), or in splits of its own.
 
     Boundaries depend on the files and on `split_bytes` alone. Of line files and of whole files nothing is read; of
     Parquet the footer is, and of CSV the header line.
@@ -56,12 +57,12 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
     footers = _footers(source, root, files, formats)
     for file, kind in zip(files, formats, strict=True):
         footer = next(footers) if kind.format in _OPENED else None
-        is_image = kind.format == "image"
-        if file.size_bytes > (split_bytes if is_image else min(SMALL_FILE_BYTES, split_bytes)):
+        one_item = kind.format in ("image", "audio")
+        if file.size_bytes > (split_bytes if one_item else min(SMALL_FILE_BYTES, split_bytes)):
             yield from _file_splits(source, file, kind, footer, split_bytes)
             continue
-        most_files = RUN_IMAGES if is_image else RUN_FILES
-        most_bytes = split_bytes if is_image else min(RUN_BYTES, split_bytes)
+        most_files = RUN_IMAGES if one_item else RUN_FILES
+        most_bytes = split_bytes if one_item else min(RUN_BYTES, split_bytes)
         if run and (len(run) >= most_files or run_bytes + file.size_bytes > most_bytes):
             yield _run_split(source, run, run_bytes)
             run, run_bytes = [], 0

@@ -7,18 +7,20 @@ from types import TracebackType
 from typing import Self
 
 from tokenmill.jobs import Source
+from tokenmill.sources.audio_files import read_audio
 from tokenmill.sources.delimited import read_delimited
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.formats import Format, file_format
-from tokenmill.sources.image_files import read_image
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.jsonl import read_jsonl
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.parquet import read_parquet
 from tokenmill.sources.plain_text import read_lines, read_text
+from tokenmill.sources.recordings import cut_recordings
 from tokenmill.sources.runs import read_run
 from tokenmill.sources.splits import InputFile, Split
 from tokenmill.sources.tar import read_tar
+from tokenmill.sources.whole_files import read_whole_file
 
 
 def _read_warc(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
@@ -36,7 +38,8 @@ _READERS: dict[Format, Callable[[FileTask, Cursor], Iterator[ItemBatch]]] = {
     "tsv": read_delimited,
     "tar": read_tar,
     "warc": _read_warc,
-    "image": read_image,
+    "image": read_whole_file,
+    "audio": read_audio,
 }
 
 
@@ -55,8 +58,8 @@ class SplitReader:
         """Yield batches of about 1 MiB or 1024 items; a larger item is a batch of its own.
 
         Args:
-            start: The split's start, or `Cursor(ordinal + 1, end)` of any item that was read: the items from there
-                on are exactly those of an unbroken read.
+            start: The split's start, or `Cursor(ordinal + 1, end)` of any item that was read and has an end: the
+                items from there on are exactly those of an unbroken read.
 
         Raises:
             ChangedError: Where a file is not what it was when it was planned.
@@ -89,6 +92,10 @@ class SplitReader:
         self.close()
 
     def _read(self, start: Cursor) -> Generator[ItemBatch, None, None]:
+        items = self._items(start)
+        yield from cut_recordings(items, self._source, start) if self._source.cuts_recordings else items
+
+    def _items(self, start: Cursor) -> Iterator[ItemBatch]:
         split = self._split
         if split.kind == "files":
             yield from read_run([self._task(file, explicit_locators=True) for file in split.files], start, read_file)

@@ -1,6 +1,7 @@
 """Why an item has no row: the fixed list of reasons that readers give. docs/operations.md repeats it for operators.
 
-Decoding images (`tokenmill.images.reasons`) and tokenizers add reasons of their own; those are not listed here.
+Decoding images (`tokenmill.images.reasons`), sound (`tokenmill.audio.reasons`) and tokenizers add reasons of their own;
+those are not listed here.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 INVALID_JSON = "invalid_json"
 #: A line is JSON, but not an object.
 NOT_AN_OBJECT = "not_an_object"
-#: The text or image is absent; or the id is absent or null where the job names an id field.
+#: The text, image or recording is absent; or the id is absent or null where the job names an id field.
 MISSING_FIELD = "missing_field"
 #: The text is null.
 NULL_TEXT = "null_text"
 #: The image is null.
 NULL_IMAGE = "null_image"
-#: Text, image, id or a metadata column is of a type that the job does not allow there.
+#: The recording is null.
+NULL_AUDIO = "null_audio"
+#: Text, image, recording, id or a metadata column is of a type that the job does not allow there.
 WRONG_TYPE = "wrong_type"
 #: Bytes do not decode in the source's encoding, or an escape stands for half a surrogate pair.
 INVALID_UTF8 = "invalid_utf8"
-#: The item is larger than `limits.max_item_bytes`. It was passed over in pieces, never held whole.
+#: The item is larger than `limits.max_item_bytes` (a file of one recording: than `limits.max_audio_bytes`). It was
+#: passed over in pieces, never held whole.
 ITEM_TOO_LARGE = "item_too_large"
 #: The id or a metadata value is larger than `limits.max_metadata_bytes`.
 METADATA_TOO_LARGE = "metadata_too_large"
@@ -31,6 +35,8 @@ WRONG_COLUMN_COUNT = "wrong_column_count"
 DUPLICATE_MEMBER = "duplicate_member"
 #: The HTTP response in a WARC record cannot be taken apart.
 INVALID_HTTP = "invalid_http"
+#: A recording that was to be cut into stretches of speech has none.
+NO_SPEECH = "no_speech"
 #: A file breaks off, or is damaged from some place on; the items before that place are kept.
 TORN_FILE = "torn_file"
 #: A file is not at all what its format says it is; nothing of it could be read.
@@ -42,6 +48,7 @@ REASONS = (
     MISSING_FIELD,
     NULL_TEXT,
     NULL_IMAGE,
+    NULL_AUDIO,
     WRONG_TYPE,
     INVALID_UTF8,
     ITEM_TOO_LARGE,
@@ -50,6 +57,7 @@ REASONS = (
     WRONG_COLUMN_COUNT,
     DUPLICATE_MEMBER,
     INVALID_HTTP,
+    NO_SPEECH,
     TORN_FILE,
     UNREADABLE_FILE,
 )

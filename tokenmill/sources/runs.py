@@ -21,6 +21,8 @@ POSITION_BITS = 40
 #: Small remote files that are fetched at once, and held; a larger one (an image) is read when its turn comes.
 _FETCHED_AHEAD = 8
 _FETCHED_BYTES = 8 << 20
+#: The same of recordings, which are read as streams, and many of which are under way at once.
+_FETCHED_AUDIO_BYTES = 1 << 20
 
 ReadFile = Callable[[FileTask, Cursor], Iterator[ItemBatch]]
 
@@ -53,7 +55,7 @@ def _fetched(tasks: Sequence[FileTask]) -> Iterator[FileTask]:
     """Yield the tasks with their files' content, fetched by several threads ahead: a round trip each would add up."""
 
     def fetch(task: FileTask) -> FileTask:
-        if task.file.size_bytes > _FETCHED_BYTES:
+        if task.file.size_bytes > (_FETCHED_AUDIO_BYTES if task.format.format == "audio" else _FETCHED_BYTES):
             return task
         with task.open_stored() as file:
             return replace(task, content=file.read(task.file.size_bytes))

@@ -4,7 +4,8 @@
   member of the sample's JSON file. The default, `text`, also finds `txt`. The id and metadata columns are given alike;
   the default id is the sample's name. Extensions are compared in lower case, as webdataset does.
 - Of images, `fields.image` is the extension of the member that is the image file. The default, `image`, stands for the
-  first of `jpg jpeg png webp gif tif tiff` that the sample has.
+  first of `jpg jpeg png webp gif tif tiff` that the sample has. Of recordings, `fields.audio` is; the default, `audio`,
+  stands for the first of `wav flac ogg opus oga mp3 m4a`.
 - Members whose name begins with two underscores, links, sparse files and everything else that is no plain file are
   passed over, and so are members that the source does not ask for: they are never held. No member is executed, decoded
   (beyond JSON) or fetched from anywhere.
@@ -37,7 +38,11 @@ _BOOKKEEPING = re.compile(r"__[^/]*__($|/)")
 _HEADER_BYTES = 1 << 20
 _JSON = "json"
 #: What the default names of fields stand for.
-_DEFAULTS = {"text": ("text", "txt"), "image": ("image", "jpg", "jpeg", "png", "webp", "gif", "tif", "tiff")}
+_DEFAULTS = {
+    "text": ("text", "txt"),
+    "image": ("image", "jpg", "jpeg", "png", "webp", "gif", "tif", "tiff"),
+    "audio": ("audio", "wav", "flac", "ogg", "opus", "oga", "mp3", "m4a"),
+}
 _END_BLOCK = bytes(tarfile.BLOCKSIZE)
 
 
@@ -227,7 +232,7 @@ class _SampleFields:
     """Which members a source needs, and where in them its values are."""
 
     def __init__(self, source: Source) -> None:
-        self.payload = _Path.parse(payload_field(source), None if source.modality == "image" else source.encoding)
+        self.payload = _Path.parse(payload_field(source), source.encoding if source.modality == "text" else None)
         self.id = None if source.fields.id is None else _Path.parse(source.fields.id, source.encoding)
         self.metadata = {name: _Path.parse(name, source.encoding) for name in source.metadata}
         paths = [self.payload, *([self.id] if self.id else []), *self.metadata.values()]

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenmill.audio.streams import LEVEL, RECORDING
 from tokenmill.errors import CorruptionError, SpecError
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import arrow
 from tokenmill.statistics.sketch import Sketch
+from tokenmill.statistics.sound import SoundStatistics, microseconds
 from tokenmill.statistics.stream import StreamStatistics
 from tokenmill.streams import Jagged, StreamSpec
 
@@ -32,11 +34,18 @@ class RejectCounts:
         rejects: Reject records.
         items: Items lost by them (a torn file loses an estimated number at once).
         lost_bytes: Bytes as stored that could not be read.
+        lost_microseconds: Of recordings, how much has no row.
     """
 
     rejects: int = 0
     items: int = 0
     lost_bytes: int = 0
+    lost_microseconds: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts for a file's JSON header; what only recordings lose is left out where none are lost."""
+        counts = {"rejects": self.rejects, "items": self.items, "lost_bytes": self.lost_bytes}
+        return {**counts, "lost_microseconds": self.lost_microseconds} if self.lost_microseconds else counts
 
 
 @dataclass(slots=True)
@@ -49,6 +58,7 @@ class PartStatistics:
         bytes_per_document: Sketch of the rows' input bytes.
         rejected: Reason → what was rejected for it.
         streams: Name → what is known of the stream.
+        sound: What is known of the recordings; None where the table is of something else.
     """
 
     documents: int = 0
@@ -56,11 +66,15 @@ class PartStatistics:
     bytes_per_document: Sketch = field(default_factory=Sketch)
     rejected: dict[str, RejectCounts] = field(default_factory=dict)
     streams: dict[str, StreamStatistics] = field(default_factory=dict)
+    sound: SoundStatistics | None = None
 
     @classmethod
     def start(cls, streams: Mapping[str, StreamSpec]) -> PartStatistics:
         """Return the statistics of no rows of a table with these streams; raises SpecError for a wrong `error_of`."""
-        return cls(streams={name: StreamStatistics.start(name, streams) for name in streams})
+        return cls(
+            streams={name: StreamStatistics.start(name, streams) for name in streams},
+            sound=SoundStatistics.for_streams(streams),
+        )
 
     @property
     def specs(self) -> dict[str, StreamSpec]:
@@ -89,6 +103,8 @@ class PartStatistics:
         self.input_bytes = self.bytes_per_document.total
         for name, stream in self.streams.items():
             stream.add(name, streams)
+        if self.sound is not None:
+            self.sound.add(streams[RECORDING], streams[LEVEL])
 
     def add_rejects(self, rejects: Iterable[Reject]) -> None:
         """Count items that have no row."""
@@ -97,6 +113,7 @@ class PartStatistics:
             counts.rejects += 1
             counts.items += reject.lost_items
             counts.lost_bytes += reject.lost_bytes
+            counts.lost_microseconds += microseconds(reject.lost_seconds)
 
     def merge(self, other: PartStatistics) -> None:
         """Add what another counted of the same table; raises SpecError where the streams differ."""
@@ -110,8 +127,11 @@ class PartStatistics:
             mine.rejects += counts.rejects
             mine.items += counts.items
             mine.lost_bytes += counts.lost_bytes
+            mine.lost_microseconds += counts.lost_microseconds
         for name, stream in self.streams.items():
             stream.merge(other.streams[name])
+        if self.sound is not None and other.sound is not None:
+            self.sound.merge(other.sound)
 
     def to_arrow_bytes(self, extra: Mapping[str, bytes] | None = None) -> bytes:
         """Return the Arrow file that `from_arrow_bytes` reads; equal statistics give equal bytes.
@@ -142,11 +162,9 @@ class PartStatistics:
             "documents": self.documents,
             "input_bytes": self.input_bytes,
             "bytes_per_document": self.bytes_per_document.ends(),
-            "rejected": {
-                reason: {"rejects": counts.rejects, "items": counts.items, "lost_bytes": counts.lost_bytes}
-                for reason, counts in self.rejected.items()
-            },
+            "rejected": {reason: counts.to_json() for reason, counts in self.rejected.items()},
             "counts": {name: stream.counts() for name, stream in self.streams.items()},
+            **({} if self.sound is None else {"sound": self.sound.counts()}),
         }
 
     def series(self, source: str) -> Iterator[arrow.Series]:
@@ -154,6 +172,8 @@ class PartStatistics:
         yield arrow.Series(source, "", _BYTES, *self.bytes_per_document.sparse())
         for name, stream in sorted(self.streams.items()):
             yield from stream.series(source, name)
+        if self.sound is not None:
+            yield from self.sound.series(source)
 
     @classmethod
     def from_file(
@@ -175,6 +195,8 @@ class PartStatistics:
         statistics.bytes_per_document.fill(*file.series[source, "", _BYTES], header["bytes_per_document"])
         for name, stream in statistics.streams.items():
             stream.fill(file, header["counts"][name], source, name)
+        if statistics.sound is not None:
+            statistics.sound.fill(file, header["sound"], source)
         statistics._check(where)
         return statistics
 
@@ -183,6 +205,8 @@ class PartStatistics:
         sums.append(("documents", self.documents, self.bytes_per_document.count))
         for name, stream in self.streams.items():
             sums += stream.sums(name, self.documents)
+        if self.sound is not None:
+            sums += self.sound.sums(self.documents)
         for what, said, counted in sums:
             if said != counted:
                 raise CorruptionError(f"the statistics say {said} {what}, their counts sum to {counted}", where=where)

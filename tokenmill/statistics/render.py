@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from tokenmill.statistics.detail import Detail
+from tokenmill.statistics.figures import decimal, percent, short
+from tokenmill.statistics.sound_details import duration, sound_details, sound_lines
 
 # A line break is for terminals, where the columns fit 80 characters. Lengths are documents' tokens.
 _COLUMNS = (
@@ -30,15 +33,6 @@ _TEXT_COLUMNS = 2
 _TOP = 10
 
 
-@dataclass(frozen=True)
-class Detail:
-    """A small table of something that not every stream has, of all sources together; the first column is text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
 def rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """Return one row a source and stream of tokens, the overall ones last; the columns are those of the tables."""
     groups = [*summary["sources"].items(), ("all", summary["overall"])]
@@ -51,19 +45,23 @@ def rows(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def details(summary: Mapping[str, Any]) -> list[Detail]:
-    """Return what is known of lengths and errors, and of the use of ids by band, where streams have that."""
+    """Return what is known of recordings, of lengths and errors, and of the use of ids by band, where that is known."""
     streams = summary["overall"]["streams"]
     errors = {stream["errors"]["of"]: stream["errors"] for stream in streams.values() if "errors" in stream}
     found = [
         _lengths(name, stream["octaves"], errors.get(name))
         for name, stream in sorted(streams.items())
-        if stream.get("octaves")
+        if stream.get("octaves") and "sound" not in stream  # lengths of recordings are told in seconds
     ]
-    return found + [
-        _bands(name, stream["bands"])
-        for name, stream in sorted(streams.items())
-        if "bands" in stream and stream["bands"]["bands"]
-    ]
+    return (
+        sound_details(summary)
+        + found
+        + [
+            _bands(name, stream["bands"])
+            for name, stream in sorted(streams.items())
+            if "bands" in stream and stream["bands"]["bands"]
+        ]
+    )
 
 
 def labels(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -80,7 +78,7 @@ def _lengths(name: str, octaves: Sequence[Mapping[str, Any]], errors: Mapping[st
     reached = {octave["first"]: octave for octave in errors["octaves"]} if errors else {}
     shown = []
     for octave in octaves:
-        cells = [_span(octave), f"{octave['documents']:,}", _percent(octave["documents"] / documents)]
+        cells = [_span(octave), f"{octave['documents']:,}", percent(octave["documents"] / documents)]
         if errors:
             at = reached.get(octave["first"], {})
             cells += [_error(at.get(quantile)) for quantile in ("p50", "p95")]
@@ -97,12 +95,12 @@ def _bands(name: str, bands: Mapping[str, Any]) -> Detail:
     shown = [
         (
             _span(band),
-            _short(band["tokens"]),
+            short(band["tokens"]),
             f"{band['used']:,}",
             f"{band['dead']:,}",
-            _percent(band["used_fraction"]),
-            _decimal(band["entropy_bits"]),
-            _short(band["perplexity"]),
+            percent(band["used_fraction"]),
+            decimal(band["entropy_bits"]),
+            short(band["perplexity"]),
         )
         for band in bands["bands"]
     ]
@@ -116,8 +114,10 @@ def top_tokens(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
     """Return, for each stream with a vocabulary, its most frequent tokens overall and their shares."""
     found = []
     for name, stream in sorted(summary["overall"]["streams"].items()):
-        if stream["vocabulary"] is not None and stream["vocabulary"]["top"] and "labels" not in stream:
-            tokens = [(_token(token), _percent(token["share"])) for token in stream["vocabulary"]["top"][:_TOP]]
+        if not stream["vocabulary"] or "labels" in stream or _in_codebooks(stream):
+            continue
+        if stream["vocabulary"]["top"]:
+            tokens = [(_token(token), percent(token["share"])) for token in stream["vocabulary"]["top"][:_TOP]]
             found.append((name, tokens))
     return found
 
@@ -125,7 +125,12 @@ def top_tokens(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
 def rejects(summary: Mapping[str, Any]) -> str | None:
     """Return one line on what was rejected and why; None where nothing was."""
     by_reason = summary["overall"]["rejected"]["by_reason"]
-    return ", ".join(f"{count:,} {reason}" for reason, count in by_reason.items()) or None
+    lost = summary["overall"].get("sound", {}).get("rejected_seconds_by_reason", {})
+    return ", ".join(f"{count:,} {reason}{_lost(lost.get(reason))}" for reason, count in by_reason.items()) or None
+
+
+def _lost(seconds: float | None) -> str:
+    return f" ({duration(seconds)})" if seconds else ""
 
 
 def render_text(summary: Mapping[str, Any], title: str | None = None) -> Group:
@@ -137,7 +142,7 @@ def render_text(summary: Mapping[str, Any], title: str | None = None) -> Group:
         # Text, not markup: a token or a source may look like "[red]".
         table.add_row(*(Text(cell) for cell in row), style="bold" if row[0] == "all" else None)
     lines = [f"rejected: {line}" for line in [rejects(summary)] if line]
-    lines += [f"{name}: {line}" for name, line in labels(summary)]
+    lines += [f"{name}: {line}" for name, line in [*sound_lines(summary), *labels(summary)]]
     for name, tokens in top_tokens(summary):
         lines.append(f"top {name}: " + "  ".join(f"{text} {share}" for text, share in tokens))
     table.caption = Text("\n".join(lines)) if lines else None
@@ -160,7 +165,7 @@ def render_markdown(summary: Mapping[str, Any], title: str | None = None) -> str
     lines += _markdown_table(columns, rows(summary), _TEXT_COLUMNS)
     if line := rejects(summary):
         lines += ["", f"Rejected: {_escape(line)}"]
-    for name, line in labels(summary):
+    for name, line in [*sound_lines(summary), *labels(summary)]:
         lines += ["", f"{_escape(name)}: {_escape(line)}"]
     for name, tokens in top_tokens(summary):
         lines += [
@@ -186,32 +191,30 @@ def _row(source: str, name: str, counts: Mapping[str, Any], stream: Mapping[str,
     return [
         source,
         name,
-        _short(counts["documents"]),
-        _percent(rejected["fraction"]) if rejected["items"] else "0",
-        _short(counts["input_bytes"]) + "B",
-        _short(stream["tokens"]),
-        _decimal(stream["bytes_per_token"]),
-        *(_short(lengths[quantile]) for quantile in ("p50", "p95", "max")),
-        _decimal(None if vocabulary is None else vocabulary["entropy_bits"]),
-        _percent(None if vocabulary is None else vocabulary["used_fraction"]),
+        short(counts["documents"]),
+        percent(rejected["fraction"]) if rejected["items"] else "0",
+        short(counts["input_bytes"]) + "B",
+        short(stream["tokens"]),
+        decimal(stream["bytes_per_token"]),
+        *(short(lengths[quantile]) for quantile in ("p50", "p95", "max")),
+        *_use(vocabulary, stream),
     ]
 
 
-def _short(value: float | None) -> str:
-    """Return a number to three digits at least, with its SI prefix from 10,000 on."""
-    if value is None:
-        return "–"
-    if value < 10_000:
-        return f"{value:.0f}"
-    for prefix in "kMGT":
-        value /= 1000
-        if value < 999.5:
-            return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}{prefix}"
-    return f"{value / 1000:.0f}P"
+def _use(vocabulary: Mapping[str, Any] | None, stream: Mapping[str, Any]) -> list[str]:
+    """Return the bits a token takes and the share of ids in use; of codebooks of sound, each has its own ids."""
+    if vocabulary is None:
+        return [decimal(None), percent(None)]
+    bits, used = vocabulary["entropy_bits"], vocabulary["used_fraction"]
+    if _in_codebooks(stream) and stream["tokens"]:
+        books = stream["bands"]["bands"]
+        bits = sum(book["entropy_bits"] * book["tokens"] for book in books) / stream["tokens"]
+        used = sum(book["used_fraction"] for book in books) / len(books)
+    return [decimal(bits), percent(used)]
 
 
-def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _in_codebooks(stream: Mapping[str, Any]) -> bool:
+    return "sound" in stream and stream.get("bands", {}).get("by") == "codebook"
 
 
 def _error(value: float | None) -> str:
@@ -221,10 +224,6 @@ def _error(value: float | None) -> str:
 def _span(octave: Mapping[str, Any]) -> str:
     first, last = octave["first"], octave["last"]
     return f"{first:,}" if first == last else f"{first:,} …" if last is None else f"{first:,}–{last:,}"
-
-
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.2g}%" if fraction < 0.1 else f"{100 * fraction:.0f}%"
 
 
 def _token(token: Mapping[str, Any]) -> str:

@@ -14,26 +14,16 @@ import numpy.typing as npt
 
 from tokenmill.contract import TokenClasses
 from tokenmill.statistics.bands import Bands
+from tokenmill.statistics.describing import describe, entropy_bits, ratio, rounded
 from tokenmill.statistics.error_curve import ERROR_UNIT, ErrorCurve
 from tokenmill.statistics.merge import MergedStatistics
 from tokenmill.statistics.octaves import first_and_last
 from tokenmill.statistics.part import PartStatistics
-from tokenmill.statistics.sketch import Sketch, values_at
+from tokenmill.statistics.sketch import values_at
+from tokenmill.statistics.sound_summary import summarize_rates, summarize_recordings
 from tokenmill.statistics.stream import StreamStatistics
 from tokenmill.statistics.unigrams import Unigrams
 
-#: Name in a summary → fraction of the documents that are at most that long.
-QUANTILES = {
-    "min": 0.0,
-    "p1": 0.01,
-    "p5": 0.05,
-    "p25": 0.25,
-    "p50": 0.5,
-    "p75": 0.75,
-    "p95": 0.95,
-    "p99": 0.99,
-    "max": 1.0,
-}
 #: Ranks between which a Zipf exponent is fitted: the head follows no power law, and the far tail is sampling noise.
 ZIPF_RANKS = (10, 10_000)
 _FEWEST_ZIPF_RANKS = 50
@@ -58,6 +48,7 @@ def summarize(
         these members only where their specs call for them: `about_rows` (its values are no tokens, they describe the
         row: its dimension is "value"), `octaves` (documents by octave of their tokens), `bands` (how the ids are used
         in each band), `errors` (their quantiles, and by octave of the tokens), `labels` (how often each came).
+        Tables of sound have `sound`, of their recordings and of each stream of tokens: `sound_summary` says what.
     """
     classes = classes or TokenClasses()
 
@@ -82,29 +73,25 @@ def _summarize_counts(
         "documents": counts.documents,
         "rejected": {
             "items": counts.rejected_items,
-            "fraction": _ratio(counts.rejected_items, counts.items),
+            "fraction": ratio(counts.rejected_items, counts.items),
             "lost_bytes": sum(reject.lost_bytes for _, reject in rejected),
             "by_reason": {reason: reject.items for reason, reject in rejected},
         },
         "input_bytes": counts.input_bytes,
-        "bytes_per_document": _describe(counts.bytes_per_document),
+        "bytes_per_document": describe(counts.bytes_per_document),
+        **({} if counts.sound is None else {"sound": summarize_recordings(counts.sound, counts.rejected)}),
         "streams": {
             name: {
                 "tokens": stream.tokens,
-                "bytes_per_token": _ratio(counts.input_bytes, stream.tokens),
-                "tokens_per_document": _describe(stream.lengths),
+                "bytes_per_token": ratio(counts.input_bytes, stream.tokens),
+                "tokens_per_document": describe(stream.lengths),
                 "vocabulary": _summarize_unigrams(stream, stream.unigrams, classes, token_text, top),
                 **_summarize_roles(stream),
+                **({} if counts.sound is None else summarize_rates(stream, counts.sound)),
             }
             for name, stream in counts.streams.items()
         },
     }
-
-
-def _describe(sketch: Sketch, unit: float = 1) -> dict[str, float | None]:
-    values = dict(zip(QUANTILES, sketch.quantiles(list(QUANTILES.values())), strict=True))
-    values["mean"] = sketch.mean
-    return {name: None if value is None else _rounded(value * unit) for name, value in values.items()}
 
 
 def _summarize_roles(stream: StreamStatistics) -> dict[str, Any]:
@@ -136,9 +123,9 @@ def _summarize_bands(bands: Bands, by: str | None) -> list[dict[str, Any]]:
                 "tokens": int(counts.sum()),
                 "used": len(counts),
                 "dead": bands.vocabulary_size - len(counts),
-                "used_fraction": _ratio(len(counts), bands.vocabulary_size),
-                "entropy_bits": _rounded(bits),
-                "perplexity": None if bits is None else _rounded(2**bits),
+                "used_fraction": ratio(len(counts), bands.vocabulary_size),
+                "entropy_bits": rounded(bits),
+                "perplexity": None if bits is None else rounded(2**bits),
             }
         )
     return found
@@ -147,12 +134,12 @@ def _summarize_bands(bands: Bands, by: str | None) -> list[dict[str, Any]]:
 def _summarize_errors(curve: ErrorCurve) -> dict[str, Any]:
     octaves = []
     for octave, buckets in curve.by_octave().items():
-        p50, p95 = (_rounded(value * ERROR_UNIT) for value in values_at(buckets, [0.5, 0.95]))
+        p50, p95 = (rounded(value * ERROR_UNIT) for value in values_at(buckets, [0.5, 0.95]))
         octaves.append({**_span(octave), "documents": int(buckets.sum()), "p50": p50, "p95": p95})
     return {
         "of": curve.of,
         "unknown": curve.unknown,
-        "quantiles": _describe(curve.errors, ERROR_UNIT),
+        "quantiles": describe(curve.errors, ERROR_UNIT),
         "octaves": octaves,
     }
 
@@ -178,35 +165,22 @@ def _summarize_unigrams(
     top_counts = [int(count) for count in counts[order[:top]]]
 
     def rate(members: Sequence[int]) -> float | None:
-        return _ratio(int(counts[np.isin(ids, np.array(members, np.int64))].sum()), stream.tokens) if members else None
+        return ratio(int(counts[np.isin(ids, np.array(members, np.int64))].sum()), stream.tokens) if members else None
 
     return {
         "size": unigrams.vocabulary_size,
         "used": len(ids),
-        "used_fraction": _ratio(len(ids), unigrams.vocabulary_size),
-        "entropy_bits": _rounded(entropy_bits(counts)),
-        "zipf_exponent": _rounded(zipf_exponent(counts[order])),
+        "used_fraction": ratio(len(ids), unigrams.vocabulary_size),
+        "entropy_bits": rounded(entropy_bits(counts)),
+        "zipf_exponent": rounded(zipf_exponent(counts[order])),
         "byte_fallback_rate": rate(classes.byte_fallback),
         "unknown_rate": rate(classes.unknown),
         "special_rate": rate(classes.special),
         "top": [
-            {"id": number, "text": text, "count": count, "share": _ratio(count, stream.tokens)}
+            {"id": number, "text": text, "count": count, "share": ratio(count, stream.tokens)}
             for number, text, count in zip(top_ids, texts, top_counts, strict=True)
         ],
     }
-
-
-def entropy_bits(counts: npt.NDArray[np.int64]) -> float | None:
-    """Return the entropy of the empirical unigram distribution, in bits a token; None where there are no tokens.
-
-    Args:
-        counts: int64 `[id]`, each above 0.
-    """
-    total = int(counts.sum())
-    if not total:
-        return None
-    weights = counts.astype(np.float64)
-    return max(0.0, float(np.log2(total) - (weights * np.log2(weights)).sum() / total))
 
 
 def zipf_exponent(counts: npt.NDArray[np.int64]) -> float | None:
@@ -238,11 +212,3 @@ def zipf_exponent(counts: npt.NDArray[np.int64]) -> float | None:
         else:
             high = middle
     return (low + high) / 2
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return _rounded(part / whole) if whole else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")

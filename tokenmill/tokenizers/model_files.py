@@ -98,6 +98,11 @@ class ModelPlace:
         """Hash the files that loading the model takes; raises AssetError where one is missing."""
         return {name: hash_file(path, self._location(name)) for name, path in self._files(architecture).items()}
 
+    def other_file(self, name: str) -> tuple[Path, Asset]:
+        """Find and hash a file that the model's class does not read itself; raises AssetError where it is missing."""
+        path = self._path(name)
+        return path, hash_file(path, self._location(name))
+
     def load(self, architecture: Architecture) -> Any:
         """Load the model in float32, on the CPU, for inference; raises AssetError where its weights do not fit it."""
         try:

@@ -1,6 +1,6 @@
-"""Image files: a file an image, as it is stored. Nothing of it is decoded, or even looked at, here.
+"""Files that are one item and held whole: images, and recordings that are compressed. Nothing of them is decoded here.
 
-An empty file is an image, too: one that is damaged.
+An empty file is an item, too: one that is damaged.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 
 
-def read_image(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
-    """Yield the one image of a file."""
+def read_whole_file(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
+    """Yield the one item of a file."""
     if cursor.position:
         return
     path = task.file.path
@@ -31,7 +31,7 @@ def read_image(task: FileTask, cursor: Cursor) -> Iterator[ItemBatch]:
         yield task.rejects_only([Reject(cursor.ordinal, path, locator, reasons.ITEM_TOO_LARGE, message)])
         return
     metadata = {name: [None] for name in task.source.metadata}
-    end = max(len(data), 1)  # behind an empty image, too
+    end = max(len(data), 1)  # behind an empty file, too
     yield ItemAssembler(task.source, task.limits, path).batch(
         [cursor.ordinal], [end], [data], None, metadata, lambda _: locator, (), [locator]
     )

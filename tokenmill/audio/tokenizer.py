@@ -85,5 +85,8 @@ class AudioEncoder(ABC):
 
 
 def trimmed(samples: npt.NDArray[np.float32], streams: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Return decoded float32 `[sample]` without the last frame's filling, by a row's stream `recording`."""
-    return samples[: int(streams[RECORDING][5])]
+    """Return decoded float32 `[sample]` without the last frame's filling, by a row's stream `recording`.
+
+    Codes that a model generated have no such stream: all of their sound is returned.
+    """
+    return samples[: int(streams[RECORDING][5])] if RECORDING in streams else samples

@@ -187,7 +187,7 @@ def main() -> None:
     for group in ("speech", *sorted(counts)):
         number = sum(count for name, count in counts.items() if name.startswith(group))
         parts.append(f"{group} ({number} recordings)\n\n{quality_table(found, settings, group)}")
-    said = {number: one.listed.transcript for number, one in enumerate(recordings) if one.listed.transcript}
+    said = {number: one.listed.transcript for number, one in enumerate(recordings) if one in transcribed}
     words, rates = words_table(said, found, settings)
     total = sum(len(text.split()) for text in said.values())
     parts.append(f"Words ({len(said)} recordings with transcripts, {total} words; {len(heard)} without)\n\n{words}")

@@ -131,8 +131,11 @@ def read_sounds(cache: Path) -> tuple[dict[Sound, bytes], dict[str, str]]:
 def m4a(data: bytes) -> bytes:
     """Return a G.722 file as an AAC file."""
     file = io.BytesIO()
-    flags = {"fflags": "+bitexact", "flags": "+bitexact"}
-    with av.open(io.BytesIO(data), format="g722") as source, av.open(file, "w", format="ipod", options=flags) as made:
+    flags = {"fflags": "+bitexact"}  # no encoder's name and no time in it
+    with (
+        av.open(io.BytesIO(data), "r", format="g722") as source,
+        av.open(file, "w", format="ipod", options=flags) as made,
+    ):
         stream = made.add_stream("aac", rate=16_000, layout="mono")
         stream.bit_rate = M4A_BITRATE
         for frame in source.decode(audio=0):

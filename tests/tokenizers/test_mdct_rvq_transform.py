@@ -79,6 +79,9 @@ def test_coefficients_are_whole_and_keep_their_power() -> None:
     assert power == pytest.approx(np.square(sound.astype(np.float64)).sum(), rel=0.02)
 
 
-def test_overloaded_sound_is_cut_off() -> None:
-    sound = np.full(4 * HOP, 1e9, np.float32)
-    assert coefficients(sound).tobytes() == coefficients(np.full_like(sound, 4.0)).tobytes()
+def test_overloaded_sound_is_cut_off_and_what_is_no_number_is_silent() -> None:
+    sound, same = noise(20 * HOP), noise(20 * HOP)
+    for number, meant in ((1e9, 4.0), (np.inf, 4.0), (-np.inf, -4.0), (np.nan, 0.0)):
+        place = np.random.default_rng(2).integers(0, len(sound), 50)
+        sound[place], same[place] = number, meant
+        assert coefficients(sound).tobytes() == coefficients(same).tobytes()

@@ -170,6 +170,17 @@ def test_rows_decode_as_the_model_decodes_them(name: str, saved_codec: Saved) ->
         assert len(decoded.samples) - len(own) < 10  # a decoder of odd strides gives less than its frames stand for
 
 
+@pytest.mark.parametrize("name", ["dac", "encodec", "encodec-48k"])
+def test_codes_that_a_model_generated_decode_without_a_recording(name: str, saved_codec: Saved) -> None:
+    (row,) = rows(small(name, saved_codec(name)), [clip(2.1, RATES_HZ[name])])
+    decoder: Any = small(name, saved_codec(name)).decoder()
+    whole = decoder.decode(row).samples
+    generated = decoder.decode({stream: values for stream, values in row.items() if stream != "recording"}).samples
+    assert generated[: len(whole)].tolist() == whole.tolist()
+    hop_samples = RATES_HZ[name] // round(len(row["codes"]) / 2.1)
+    assert 0 <= len(generated) - len(whole) < hop_samples + 10
+
+
 def test_a_prefix_is_what_fewer_codebooks_give(saved_codec: Saved) -> None:
     for name in NAMES:
         (row,) = rows(small(name, saved_codec(name)), [clip(1.3, RATES_HZ[name])])
@@ -215,11 +226,10 @@ def test_a_damaged_recording_fails_alone(batch_size: int, saved_codec: Saved) ->
 
 
 def test_precision_changes_few_codes(saved_codec: Saved) -> None:
-    for name in ("dac", "encodec", "mimi"):
+    for name in ("dac", "mimi"):
         exact = rows(small(name, saved_codec(name)), clips_of(name))
         rough = rows(small(name, saved_codec(name), precision="bfloat16"), clips_of(name))
-        assert differing(exact, rough) > 0
-        assert np.mean(exact[0]["codes"][:, 0] == rough[0]["codes"][:, 0]) > 0.5
+        assert 0 < differing(exact, rough) < 0.3
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 LEVEL_RANGE = 20 * LEVEL_UNIT
 #: The lowest level: coefficients of about one unit.
 LOWEST_LEVEL = LEVEL_UNIT
-#: Coefficients are cut off at this many times their band's level.
+#: Coefficients are cut off at this many times their band's level: sums of products with codes stay below 2**24.
 _LARGEST = 16
 #: First codes of the levels with which the search for the others begins.
 _STARTS = 6

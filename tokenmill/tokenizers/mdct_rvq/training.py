@@ -165,10 +165,9 @@ def _learn_shapes(
         ]
     )
     tables, cell_groups = [], []
-    left = np.ones((len(groups) - 1, settings.depth + 1))
+    left = np.zeros((len(groups) - 1, settings.depth + 1))
     for group in range(len(groups) - 1):
         rest, given = shapes[:, groups[group] : groups[group + 1]], depths[:, group]
-        left[group] = 0
         left[group, 0] = np.square(rest).mean() / SHAPE_UNIT**2
         for depth in range(settings.depth):
             chosen = given > depth

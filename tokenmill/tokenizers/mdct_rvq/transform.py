@@ -25,7 +25,7 @@ RATE_HZ = 24_000
 HOP = 320
 #: Frames that are transformed, and searched for, at once.
 BLOCK_FRAMES = 512
-#: Samples become whole numbers, this many to full scale, and are cut off at CLIP times full scale.
+#: Samples become whole numbers, this many to full scale, and are cut off at CLIP times full scale; NaN is 0.
 SAMPLE_UNIT = 1 << 19
 CLIP = 4.0
 _MATRIX_UNIT = 1 << 24
@@ -93,7 +93,7 @@ def analyse(blocks: Iterable[Samples]) -> Iterator[Floats]:
 
 
 def _whole_numbers(samples: Samples) -> Floats:
-    numbers = samples.astype(np.float64)
+    numbers = np.nan_to_num(samples.astype(np.float64), copy=False)
     np.clip(numbers, -CLIP, CLIP, out=numbers)
     numbers *= SAMPLE_UNIT
     return np.rint(numbers, out=numbers)

@@ -46,8 +46,8 @@ class NeuralCodecDecoder(ABC):
         fold_weight_norms(model)
 
     def decode(self, streams: Streams) -> Sound:
-        """Return a row's sound, as long as its recording was."""
-        wanted = int(streams[RECORDING][5])
+        """Return a row's sound, as long as its recording was, or where that is not told, all that its frames hold."""
+        wanted = self._wanted(streams)
         # Some decoders give a few samples less than their frames stand for.
         samples = np.zeros(wanted, np.float32)
         count = 0
@@ -62,6 +62,14 @@ class NeuralCodecDecoder(ABC):
         """Return a row with its first codebooks only."""
         codes = streams["codes"]
         return {**streams, "codes": codes[:, : max(round(codes.shape[1] * fraction), 1)]}
+
+    def _wanted(self, streams: Streams) -> int:
+        """Return how many samples a row stands for; codes that a model generated come without their recording."""
+        if RECORDING in streams:
+            return int(streams[RECORDING][5])
+        shape, frames = self._shape, len(streams["codes"])
+        chunks = max(-(-frames // shape.chunk_frames), 1) if shape.overlap_samples else 1
+        return frames * shape.hop_samples - (chunks - 1) * shape.overlap_samples
 
     @abstractmethod
     def _pieces(self, streams: Streams) -> Iterator[Samples]:
@@ -169,7 +177,7 @@ class ChunkedEncodecDecoder(NeuralCodecDecoder):
         shape = self._shape
         step = shape.chunk_frames * shape.hop_samples - shape.overlap_samples
         sound = weights = np.empty(0, np.float32)
-        for sample in range(0, int(streams[RECORDING][5]), step):
+        for sample in range(0, self._wanted(streams), step):
             number = sample // step
             decoded = self._chunk(streams, number)
             fade = self._fade[: len(decoded)]

@@ -13,7 +13,6 @@ import random
 import shlex
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -28,6 +27,7 @@ import tokenmill
 from tests.audio.samples import ENCODERS, decoded, encoded, every_sort, tones, wav, written
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.takedown_cases import merged
+from tests.tar_files import as_tar
 from tests.test_bad_images import mutated
 from tokenmill import commands, registry
 from tokenmill.audio import reasons as audio_reasons
@@ -74,16 +74,6 @@ def audio_job(output: str, inputs: Path | str, **changes: Any) -> Job:
     ]
     source = {"modality": "audio", "fields": {}, **changes.pop("source", {})}
     return job_of(output, inputs, source=source, **{"tables": tables, **changes})
-
-
-def as_tar(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
 
 
 def rejects(output: str, table: str = "fine") -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import random
 import shlex
 import subprocess
 import sys
-import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from PIL import Image
 import tokenmill
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.takedown_cases import merged
+from tests.tar_files import as_tar
 from tokenmill import commands, registry
 from tokenmill.contract import Encoded
 from tokenmill.errors import RejectedFractionError
@@ -137,16 +137,6 @@ def bomb(edge: int = 20_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big") for name, body in chunks
     )
-
-
-def as_tar(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
 
 
 def rejects(output: str, table: str = "coarse") -> list[dict[str, Any]]:

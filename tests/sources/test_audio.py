@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sources.corpora import Result, gz, read_source, read_split, write
+from tests.tar_files import as_tar
 from tokenmill.audio.audio_file import AudioFile, AudioOptions
 from tokenmill.errors import ChangedError, InputError, StorageError
 from tokenmill.jobs import Source
@@ -33,16 +33,6 @@ _ENDINGS = ("wav", "w64", "flac", "ogg", "opus", "oga", "mp3", "m4a")
 
 def audio_source(**changes: Any) -> Source:
     return Source.model_validate({"name": "s", "modality": "audio", "uris": ["x"], **changes})
-
-
-def _tar(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
 
 
 def _parquet(table: Any) -> bytes:
@@ -125,7 +115,7 @@ def test_limits_of_files_that_are_streamed_and_of_files_that_are_held(tmp_path: 
         "b.wav": bytes(301),
         "c.wav.gz": b"".join(gz(bytes(50))),
         "d.wav.gz": b"".join(gz(bytes(51))),
-        "e.tar": _tar({"e.wav": bytes(51), "f.wav": bytes(50)}),
+        "e.tar": as_tar({"e.wav": bytes(51), "f.wav": bytes(50)}),
         "g.parquet": _parquet(pa.table({"audio": [bytes(51), bytes(50)]})),
     }
     result = _read(tmp_path, contents, ReadLimits(max_item_bytes=50, max_audio_bytes=300))
@@ -247,14 +237,14 @@ def test_the_recording_of_a_sample_is_the_first_member_that_is_one(tmp_path: Pat
         "d.far.wav": b"no",
     }
     metadata = {"txt": "string", "json.speaker": "int64"}
-    result = _read(tmp_path, {"a.tar": _tar(members)}, metadata=metadata)
+    result = _read(tmp_path, {"a.tar": as_tar(members)}, metadata=metadata)
     assert [(item.ordinal, item.key, item.text, item.metadata) for item in result.items] == [
         (0, "a", "flac", ("said", None)),
         (1, "b", "wav", (None, None)),
         (2, "c", "m4a", (None, 3)),
     ]
     assert [(reject.reason, reject.locator) for reject in result.rejects] == [("missing_field", "a.tar!d")]
-    assert _read(tmp_path, {"a.tar": _tar(members)}, fields={"audio": "far.WAV"}).texts == ["no"]
+    assert _read(tmp_path, {"a.tar": as_tar(members)}, fields={"audio": "far.WAV"}).texts == ["no"]
 
 
 @pytest.mark.parametrize("hub", [False, True], ids=["plain", "struct"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources.corpora import Result, gz, read_source, read_split, small_pieces, write
+from tests.tar_files import as_tar
 from tokenmill.errors import InputError
 from tokenmill.images.image_file import DecodingOptions, ImageFile
 from tokenmill.jobs import Source
@@ -34,16 +34,6 @@ _ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "tif", "tiff")
 
 def _image_source(**changes: Any) -> Source:
     return Source.model_validate({"name": "s", "modality": "image", "uris": ["x"], **changes})
-
-
-def _tar(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
 
 
 def _read(tmp_path: Path, name: str, data: bytes, limits: ReadLimits | None = None, **source: Any) -> Result:
@@ -101,7 +91,7 @@ def test_what_is_in_none_of_the_modalitys_formats_is_refused(modality: str, path
 
 
 def test_payloads_are_the_files_with_how_to_decode_them(tmp_path: Path) -> None:
-    contents = {"a.png": b"any bytes", "b.tar": _tar({"x.jpg": b"in a tar"})}
+    contents = {"a.png": b"any bytes", "b.tar": as_tar({"x.jpg": b"in a tar"})}
     table = io.BytesIO()
     pq.write_table(pa.table({"image": [b"in a row"]}), table)
     root, files = write(tmp_path, {**contents, "c.parquet": table.getvalue()})
@@ -267,7 +257,7 @@ def test_the_image_of_a_sample_is_the_first_member_that_is_one(tmp_path: Path) -
         "d.seg.png": b"no",
         "e.image": b"image",
     }
-    result = _read(tmp_path, "a.tar", _tar(members), metadata={"txt": "string", "cls": "int64"})
+    result = _read(tmp_path, "a.tar", as_tar(members), metadata={"txt": "string", "cls": "int64"})
     assert [(item.ordinal, item.key, item.text, item.metadata) for item in result.items] == [
         (0, "a", "jpg", ("caption", None)),
         (1, "b", "jpeg", (None, None)),
@@ -275,16 +265,16 @@ def test_the_image_of_a_sample_is_the_first_member_that_is_one(tmp_path: Path) -
         (4, "e", "image", (None, None)),
     ]
     assert [(reject.reason, reject.locator) for reject in result.rejects] == [("missing_field", "a.tar!d")]
-    assert _read(tmp_path, "a.tar", _tar(members), fields={"image": "seg.PNG"}).texts == ["no"]
+    assert _read(tmp_path, "a.tar", as_tar(members), fields={"image": "seg.PNG"}).texts == ["no"]
 
 
 def test_a_sample_with_json_beside_its_image(tmp_path: Path) -> None:
     members = {"a.png": b"\xff\xfe", "a.json": b'{"id": 5, "caption": "a cat", "size": [1, 2]}'}
     fields, metadata = {"id": "json.id"}, {"json.caption": "string", "json.size": "string"}
-    (item,) = _read(tmp_path, "a.tar", _tar(members), fields=fields, metadata=metadata).items
+    (item,) = _read(tmp_path, "a.tar", as_tar(members), fields=fields, metadata=metadata).items
     assert (item.key, item.metadata) == ("5", ("a cat", "[1,2]"))
     assert item.text.encode("utf-8", "surrogateescape") == b"\xff\xfe"
-    (reject,) = _read(tmp_path, "a.tar", _tar(members), fields={"image": "json.caption"}).rejects
+    (reject,) = _read(tmp_path, "a.tar", as_tar(members), fields={"image": "json.caption"}).rejects
     assert (reject.reason, reject.message) == ("wrong_type", "'json.caption' is no image file but str: 'a cat'")
 
 
@@ -298,7 +288,7 @@ def test_a_sample_with_json_beside_its_image(tmp_path: Path) -> None:
     ],
 )
 def test_bad_samples_are_rejected(tmp_path: Path, members: dict[str, bytes], reason: str) -> None:
-    data = _tar({"a.jpg": b"good", **members, "c.jpg": b"good"})
+    data = as_tar({"a.jpg": b"good", **members, "c.jpg": b"good"})
     result = _read(tmp_path, "a.tar", data, ReadLimits(50), metadata=["txt"])
     assert [(item.ordinal, item.text) for item in result.items] == [(0, "good"), (2, "good")]
     assert [(reject.reason, reject.ordinal) for reject in result.rejects] == [(reason, 1)]
@@ -395,7 +385,7 @@ def test_an_image_above_the_limit_in_a_row(tmp_path: Path) -> None:
 def test_files_of_all_formats_in_one_source(tmp_path: Path) -> None:
     contents = {
         "a/1.jpg": b"1",
-        "a/2.tar": _tar({"x.png": b"2", "y.png": b"3"}),
+        "a/2.tar": as_tar({"x.png": b"2", "y.png": b"3"}),
         "b.parquet": _parquet(pa.table({"image": [b"4", None, b"5"]})),
         "c.GIF": b"6" * (SMALL_FILE_BYTES + 1),
         "d.tar": b"no tar" * 100,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sources.corpora import write
+from tests.tar_files import as_tar
 from tokenmill.audio import reasons as audio_reasons
 from tokenmill.audio import segments
 from tokenmill.audio.audio_file import AudioClip, AudioFile
@@ -160,23 +160,13 @@ def test_a_header_that_cannot_be_read_is_one_reject(tmp_path: Path) -> None:
     check_restarts(source, root, split, found)
 
 
-def _tar(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return file.getvalue()
-
-
 def test_recordings_of_all_formats(tmp_path: Path) -> None:
     rows = io.BytesIO()
     audio = [wav(2, seed=3), None, wav(1, seed=4), wav(2, seed=5)]
     pq.write_table(pa.table({"audio": pa.array(audio, pa.binary()), "txt": list("abcd")}), rows, row_group_size=2)
     contents = {
         "a.wav": wav(2),
-        "b.tar": _tar({"x.wav": wav(2, seed=1), "x.txt": b"said", "y.txt": b"no sound", "z.wav": wav(2, seed=2)}),
+        "b.tar": as_tar({"x.wav": wav(2, seed=1), "x.txt": b"said", "y.txt": b"no sound", "z.wav": wav(2, seed=2)}),
         "c.parquet": rows.getvalue(),
     }
     source = audio_source(channels="each", metadata=["txt"])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tokenmill.contract import Asset, Encoded, hash_file
-from tokenmill.errors import AssetError, TokenizerError
+from tokenmill.contract import Asset, Encoded
+from tokenmill.errors import TokenizerError
 from tokenmill.images.geometry import GEOMETRY, Geometry, Placed
 from tokenmill.images.tokenizer import ADAPTIVE_STREAMS, ImagePreparation, ImageTokenizer
 from tokenmill.streams import Jagged, StreamSpec
@@ -21,11 +19,11 @@ from tokenmill.tokenizers.klt.coding import analyse, decode_ids, lay_out, synthe
 from tokenmill.tokenizers.klt.lengths import Fixed, Length, Predict, Search, choose, join_tiles
 from tokenmill.tokenizers.klt.model import CODES, KltModel, load_model
 from tokenmill.tokenizers.klt.transform import EDGE
+from tokenmill.tokenizers.packaged_weights import PackagedWeights
 
 Row = Mapping[str, npt.NDArray[Any]]
 
-_PACKAGED = Path(__file__).with_name("weights.npz")
-_LOCATION = "package:tokenmill/tokenmill/tokenizers/klt/weights.npz"
+_WEIGHTS = PackagedWeights(__file__, load_model)
 
 
 class KltTokenizer(ImageTokenizer):
@@ -44,9 +42,7 @@ class KltTokenizer(ImageTokenizer):
 
     def assets(self) -> dict[str, Asset]:
         """Return the weights file."""
-        if self.weights is None:
-            return {"weights": hash_file(_PACKAGED, _LOCATION)}
-        return {"weights": hash_file(self.weights)}
+        return {"weights": _WEIGHTS.asset(self.weights)}
 
     def code_streams(self) -> dict[str, StreamSpec]:
         """Return `ids`, `error` (of the pixels they decode to; under `fixed` as it says) and the policy's `outcome`."""
@@ -59,24 +55,11 @@ class KltTokenizer(ImageTokenizer):
         """Return an encoder; raises AssetError where the weights are damaged, TokenizerError for another device."""
         if device != "cpu":
             raise TokenizerError(f"tokenizer {self.id!r} runs on the device 'cpu' alone (given {device!r})")
-        return KltEncoder(self._model(), self.geometry, self.length, self.streams())
+        return KltEncoder(_WEIGHTS.model(self.weights), self.geometry, self.length, self.streams())
 
     def decoder(self) -> KltDecoder:
         """Return a decoder; raises AssetError where the weights are damaged."""
-        return KltDecoder(self._model())
-
-    def _model(self) -> KltModel:
-        path = Path(self.weights) if self.weights is not None else _PACKAGED
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise AssetError(f"cannot read this weights file: {error.strerror}", where=str(path)) from error
-        return _model_of(data, str(path))
-
-
-@lru_cache(maxsize=4)
-def _model_of(data: bytes, where: str) -> KltModel:
-    return load_model(data, where)
+        return KltDecoder(_WEIGHTS.model(self.weights))
 
 
 class KltEncoder(ImagePreparation):

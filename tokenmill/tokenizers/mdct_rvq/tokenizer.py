@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,15 +15,15 @@ from tokenmill.audio.recording import Recording
 from tokenmill.audio.sound import Sound
 from tokenmill.audio.streams import RECORDING
 from tokenmill.audio.tokenizer import AudioEncoder, AudioTokenizer, Row, trimmed
-from tokenmill.contract import Asset, hash_file
-from tokenmill.errors import AssetError, TokenizerError
+from tokenmill.contract import Asset
+from tokenmill.errors import TokenizerError
 from tokenmill.streams import StreamSpec
 from tokenmill.tokenizers.mdct_rvq.coding import decode, encode
 from tokenmill.tokenizers.mdct_rvq.model import CODES, MOST_CODEBOOKS, MdctRvqModel, load_model
 from tokenmill.tokenizers.mdct_rvq.transform import BLOCK_FRAMES, HOP, RATE_HZ, Synthesis, analyse
+from tokenmill.tokenizers.packaged_weights import PackagedWeights
 
-_PACKAGED = Path(__file__).with_name("weights.npz")
-_LOCATION = "package:tokenmill/tokenmill/tokenizers/mdct_rvq/weights.npz"
+_WEIGHTS = PackagedWeights(__file__, load_model)
 
 
 class MdctRvqTokenizer(AudioTokenizer):
@@ -45,9 +43,7 @@ class MdctRvqTokenizer(AudioTokenizer):
 
     def assets(self) -> dict[str, Asset]:
         """Return the weights file."""
-        if self.weights is None:
-            return {"weights": hash_file(_PACKAGED, _LOCATION)}
-        return {"weights": hash_file(self.weights)}
+        return {"weights": _WEIGHTS.asset(self.weights)}
 
     def shape(self) -> CodecShape:
         """Return the codec's shape. A frame sees HOP samples before and after its own place, and nothing else."""
@@ -72,24 +68,11 @@ class MdctRvqTokenizer(AudioTokenizer):
         """Return an encoder; raises AssetError where the weights are damaged, TokenizerError for another device."""
         if device != "cpu":
             raise TokenizerError(f"tokenizer {self.id!r} runs on the device 'cpu' alone (given {device!r})")
-        return MdctRvqEncoder(self._model(), self.codebooks, self.streams())
+        return MdctRvqEncoder(_WEIGHTS.model(self.weights), self.codebooks, self.streams())
 
     def decoder(self) -> MdctRvqDecoder:
         """Return a decoder; raises AssetError where the weights are damaged."""
-        return MdctRvqDecoder(self._model())
-
-    def _model(self) -> MdctRvqModel:
-        path = Path(self.weights) if self.weights is not None else _PACKAGED
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise AssetError(f"cannot read this weights file: {error.strerror}", where=str(path)) from error
-        return _model_of(data, str(path))
-
-
-@lru_cache(maxsize=4)
-def _model_of(data: bytes, where: str) -> MdctRvqModel:
-    return load_model(data, where)
+        return MdctRvqDecoder(_WEIGHTS.model(self.weights))
 
 
 class MdctRvqEncoder(AudioEncoder):

@@ -3,10 +3,14 @@
 import resource
 import subprocess
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +114,21 @@ def test_a_reader_never_sees_a_file_grow(tmp_path: Path) -> None:
         sizes.update(entry.size_bytes for entry in storage.list())
     writer.join()
     assert sizes == {size}
+
+
+class _SlowQueue(deque[Any]):
+    """A queue in which other threads get a turn between looking at the oldest and taking it."""
+
+    def popleft(self) -> Any:
+        time.sleep(0.001)
+        return super().popleft()
+
+
+def test_threads_share_a_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue of files that are being synced is theirs together: none of them finds it empty by surprise."""
+    storage = Storage.open(str(tmp_path))
+    monkeypatch.setattr(storage, "_syncing", _SlowQueue())
+    with ThreadPoolExecutor(8) as pool:
+        entries = list(pool.map(lambda number: storage.put(f"{number % 7}/{number}", [b"x" * number]), range(200)))
+    storage.flush()
+    assert [entry.size_bytes for entry in entries] == list(range(200))

@@ -48,12 +48,17 @@ class Bands:
     def add(self, batch: Jagged) -> None:
         """Count the codes of rows."""
         ends = batch.lengths.cumsum()
-        first = 0
-        while first < len(batch):
-            start = int(ends[first] - batch.lengths[first])
-            stop = max(first + 1, int(ends.searchsorted(start + _CHUNK_VALUES, side="right")))
-            self._add(Jagged(batch.values[start : int(ends[stop - 1])], batch.shapes[first:stop]))
-            first = stop
+        for start in range(0, len(batch.values), _CHUNK_VALUES):
+            stop = min(start + _CHUNK_VALUES, len(batch.values))
+            rows = slice(
+                int(ends.searchsorted(start, side="right")), int(ends.searchsorted(stop - 1, side="right")) + 1
+            )
+            starts = ends[rows] - batch.lengths[rows]
+            counts = np.minimum(ends[rows], stop) - np.maximum(starts, start)
+            places = np.arange(start, stop) - np.repeat(starts, counts)
+            self._add(
+                batch.values[start:stop], places, np.repeat(np.arange(rows.start, rows.stop), counts), batch.shapes
+            )
 
     def merge(self, other: Bands) -> None:
         """Add what another counted of a stream of the same spec."""
@@ -81,14 +86,20 @@ class Bands:
             first, stop = np.searchsorted(bands, [band, band + 1])
             yield int(band), counts[first:stop]
 
-    def _add(self, batch: Jagged) -> None:
-        places = np.arange(len(batch.values)) - np.repeat(batch.lengths.cumsum() - batch.lengths, batch.lengths)
+    def _add(
+        self,
+        values: npt.NDArray[np.generic],
+        places: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        shapes: npt.NDArray[np.int64],
+    ) -> None:
+        """Count values `[n]`, given the place of each in its row, and that row's number among shapes `[row, dim]`."""
         if self._axis is None:
             bands = octaves_of(places)
         else:
-            inner = batch.shapes[:, self._axis + 1 :].prod(axis=1)
-            bands = places // np.repeat(inner, batch.lengths) % np.repeat(batch.shapes[:, self._axis], batch.lengths)
-        keys = np.minimum(bands, self.most - 1) * self.vocabulary_size + batch.values.astype(np.int64)
+            inner = shapes[:, self._axis + 1 :].prod(axis=1)
+            bands = places // inner[rows] % shapes[rows, self._axis]
+        keys = np.minimum(bands, self.most - 1) * self.vocabulary_size + values.astype(np.int64)
         np.add.at(self._counted(keys), keys, 1)
 
     def _counted(self, keys: npt.NDArray[np.unsignedinteger] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -200,8 +200,9 @@ class LocalStorage(Storage):
     def _sync_soon(self, descriptor: int) -> None:
         """Sync and close a file in the background; what went wrong with an earlier one is raised here."""
         self._syncing.append(_syncer(os.getpid()).submit(_sync_and_close, descriptor))
-        while self._syncing and (len(self._syncing) > _SYNCING_AT_ONCE or self._syncing[0].done()):
-            self._syncing.popleft().result()
+        with suppress(IndexError):  # none is left, or another thread was faster
+            while len(self._syncing) > _SYNCING_AT_ONCE or self._syncing[0].done():
+                self._syncing.popleft().result()
 
     def _name(self, operation: Callable[[Path, Path], None], temporary: Path, target: Path) -> None:
         try:

@@ -1,6 +1,6 @@
 """Speech segmentation: the rules on made-up probabilities, and the detector on a sentence that was really spoken.
 
-`speech.flac` is a sentence of a LibriVox reading of Sense and Sensibility, in the public domain.
+`speech.flac` is of pocketsphinx's test data (BSD-2-Clause): a sentence of a LibriVox reading of Sense and Sensibility.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from pydantic import Field
 from tokenmill.audio.codec import CodecShape
 from tokenmill.audio.recording import Recording
 from tokenmill.audio.sound import Sound
-from tokenmill.audio.streams import RECORDING
 from tokenmill.audio.tokenizer import AudioEncoder, AudioTokenizer, Row, trimmed
 from tokenmill.contract import Asset
 from tokenmill.errors import TokenizerError
@@ -113,7 +112,7 @@ class MdctRvqDecoder:
             some = codes[start : start + BLOCK_FRAMES].astype(np.int64)
             parts.append(synthesis.samples(decode(self._model, some, start)))
         samples = np.concatenate(parts)
-        return Sound(trimmed(samples, streams) if RECORDING in streams else samples, RATE_HZ)
+        return Sound(trimmed(samples, streams), RATE_HZ)
 
     def prefix(self, streams: Mapping[str, npt.NDArray[Any]], fraction: float) -> dict[str, npt.NDArray[Any]]:
         """Return the row with that fraction of its codebooks, one at least; it decodes coarser."""

@@ -12,7 +12,7 @@ from tokenmill.jobs import Job, Splitting, job_schema, load_job, parse_job
 
 SOURCE = {"name": "docs", "uris": ["data/*.jsonl"]}
 SIZE = "should be a number of bytes, or a number with a unit such as 256MB or 1GiB"
-FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar', 'warc', 'image' or 'audio'"
+FORMATS = "'auto', 'jsonl', 'parquet', 'csv', 'tsv', 'text', 'lines', 'tar', 'warc', 'image', 'audio' or 'llvm-ir'"
 TABLE = {"name": "text", "tokenizer": {"id": "bytes"}}
 JOB = {"name": "books", "sources": [SOURCE], "tables": [TABLE], "output": "out"}
 
@@ -52,16 +52,17 @@ def test_smallest_job() -> None:
             {"sources": [{**SOURCE, "url": "x"}]},
             [
                 "sources.0.url: no such field (given 'x'); "
-                "allowed here: name, modality, uris, format, fields, metadata, encoding, background, channels, segments"
+                "allowed here: name, modality, uris, format, fields, metadata, where, encoding, background, channels, "
+                "segments"
             ],
         ),
         (
             {"sources": [{**SOURCE, "fields": {"body": "x"}}]},
-            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, image, audio, id"],
+            ["sources.0.fields.body: no such field (given 'x'); allowed here: text, image, audio, llvm_ir, id"],
         ),
         (
             {"sources": [{**SOURCE, "modality": "video"}]},
-            ["sources.0.modality: Input should be 'text', 'image' or 'audio' (given 'video')"],
+            ["sources.0.modality: Input should be 'text', 'image', 'audio' or 'llvm-ir' (given 'video')"],
         ),
         (
             {"sources": [{**SOURCE, "format": "image"}]},

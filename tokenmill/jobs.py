@@ -25,8 +25,10 @@ from pydantic import (
 from tokenmill.errors import JobError
 
 MetadataType = Literal["string", "int64", "float64", "bool"]
-SourceFormat = Literal["auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio"]
-Modality = Literal["text", "image", "audio"]
+SourceFormat = Literal[
+    "auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio", "llvm-ir"
+]
+Modality = Literal["text", "image", "audio", "llvm-ir"]
 Level = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[
     str,
@@ -44,6 +46,7 @@ FORMATS: dict[Modality, tuple[SourceFormat, ...]] = {
     "text": ("auto", "jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc"),
     "image": ("auto", "image", "tar", "parquet"),
     "audio": ("auto", "audio", "tar", "parquet"),
+    "llvm-ir": ("auto", "llvm-ir", "tar", "parquet"),
 }
 
 
@@ -54,7 +57,15 @@ _LIMITS_OF_ONE_MODALITY: dict[str, Modality] = {
     "max_pixels": "image",
     "max_audio_seconds": "audio",
     "max_audio_bytes": "audio",
+    "max_ir_text_bytes": "llvm-ir",
+    "max_ir_memory_bytes": "llvm-ir",
+    "max_ir_seconds": "llvm-ir",
 }
+
+
+def _member(modality: Modality) -> str:
+    """Return the field of `Fields` that a modality has."""
+    return modality.replace("-", "_")
 
 
 class _Model(BaseModel):
@@ -72,9 +83,17 @@ class Fields(_Model):
     audio: str = "audio"
     """Column or member that holds the recording's file. Of a Parquet column of `{bytes, path}` it is the `bytes`; in a
     tar file `audio` stands for the first of `wav flac ogg opus oga mp3 m4a`."""
+    llvm_ir: str = "content"
+    """Column or member that holds a module of LLVM IR, bitcode or text; in a tar file `content` stands for the first of
+    `bc ll`."""
     id: str | None = None
     """Column or member that holds the id. Default: the file's path relative to the source's root (WARC: the record
     id; tar: the member's key)."""
+
+    def of(self, modality: Modality) -> str:
+        """Return where the items of a modality are."""
+        name: str = getattr(self, _member(modality))
+        return name
 
 
 def _metadata_mapping(value: Any) -> Any:
@@ -120,17 +139,20 @@ class Source(_Model):
     name: Name
     """The source's name; statistics are kept per source."""
     modality: Modality = "text"
-    """What the items are: `text`, `image` or `audio`."""
+    """What the items are: `text`, `image`, `audio` or `llvm-ir`."""
     uris: Annotated[tuple[str, ...], Field(min_length=1)]
     """Files, directories (all files below) or globs (`**` included) on any fsspec filesystem: local paths, `s3://…`."""
     format: SourceFormat = "auto"
     """`auto` goes by the file's ending. `text` is a file a document, `lines` a line a document; WET is `warc`; `image`
-    is a file an image, `audio` a file a recording. Images are in `image`, `tar` and `parquet`, recordings in `audio`,
-    `tar` and `parquet`."""
+    is a file an image, `audio` a file a recording, `llvm-ir` a file a module. Images are in `image`, `tar` and
+    `parquet`, recordings in `audio`, `tar` and `parquet`, modules of LLVM IR in `llvm-ir`, `tar` and `parquet`."""
     fields: Fields = Fields()
     """Where the text, the image or the recording, and the id, are."""
     metadata: Annotated[dict[str, MetadataType], BeforeValidator(_metadata_mapping)] = {}
     """Further columns to carry along: a list of names (kept as strings) or a mapping of names to types."""
+    where: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Of Parquet files, which rows to read: column names, and for each the values that it may have
+    (`{language: [c, c++]}`). Other rows are passed over; they are neither items nor rejects."""
     encoding: str = "utf-8"
     """Character encoding of plain text files. Bytes that do not decode are rejected, never replaced."""
     background: tuple[Level, Level, Level] = (255, 255, 255)
@@ -150,10 +172,10 @@ class Source(_Model):
                 f"{', '.join(formats[:-1])} or {formats[-1]}"
             )
         for other in FORMATS:
-            if other != self.modality and getattr(self.fields, other) != Fields.model_fields[other].default:
+            if other != self.modality and self.fields.of(other) != Fields().of(other):
                 raise ValueError(
-                    f"`fields.{other}` is for sources of `modality: {other}`; one of `modality: {self.modality}` has "
-                    f"`fields.{self.modality}`"
+                    f"`fields.{_member(other)}` is for sources of `modality: {other}`; one of `modality: "
+                    f"{self.modality}` has `fields.{_member(self.modality)}`"
                 )
         for name, modality in _OF_ONE_MODALITY.items():
             if modality != self.modality and getattr(self, name) != type(self).model_fields[name].default:
@@ -226,6 +248,12 @@ class Limits(_Model):
     max_audio_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(20_000_000_000)
     """A recording that is a file of its own may be so large: it is read as a stream, and `max_item_bytes` is for those
     that are compressed, or lie in tar or Parquet."""
+    max_ir_text_bytes: Annotated[ByteSize, Field(ge=1, le=2_000_000_000)] = ByteSize(256_000_000)
+    """A module of LLVM IR with a longer text is rejected."""
+    max_ir_memory_bytes: Annotated[ByteSize, Field(ge=100_000_000)] = ByteSize(4_000_000_000)
+    """Memory that reading a module may take, in a process of its own; one that takes more is rejected."""
+    max_ir_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    """Processor time that reading a module may take; one that takes more is rejected."""
 
 
 class Splitting(_Model):
@@ -293,9 +321,11 @@ class Job(_Model):
             for name, modality in _OF_ONE_MODALITY.items():
                 if modality != source.modality:
                     given.pop(name, None)
-            for other in ("image", "audio"):
-                if other != source.modality:
-                    given.get("fields", {}).pop(other, None)
+            for other in FORMATS:
+                if other not in ("text", source.modality):
+                    given.get("fields", {}).pop(_member(other), None)
+            if not source.where:
+                given.pop("where", None)
         modalities = {source.modality for source in self.sources}
         for name, modality in _LIMITS_OF_ONE_MODALITY.items():
             if modality not in modalities and getattr(self.limits, name) == Limits.model_fields[name].default:

@@ -182,7 +182,8 @@ def _converter(kind: MetadataType, *, textual: bool) -> Callable[[Any], Any]:
     return lambda value: from_text(value) if type(value) is str else from_value(value)
 
 
-def _to_string(value: Any) -> str:
+def as_string(value: Any) -> str:
+    """Return a metadata value as a string: what is none already, as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
@@ -220,14 +221,14 @@ def _parse_bool(text: str) -> bool | None:
 
 
 _FROM_VALUE: dict[MetadataType, Callable[[Any], Any]] = {
-    "string": _to_string,
+    "string": as_string,
     "int64": _to_int64,
     "float64": _to_float64,
     "bool": _to_bool,
 }
 #: Of formats whose values are all text; an empty one is no number.
 _FROM_TEXT: dict[MetadataType, Callable[[Any], Any]] = {
-    "string": _to_string,
+    "string": as_string,
     "int64": lambda text: _to_int64(int(text)) if text else None,
     "float64": lambda text: float(text) if text else None,
     "bool": _parse_bool,

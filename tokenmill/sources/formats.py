@@ -9,7 +9,7 @@ from typing import Literal
 from tokenmill.errors import InputError
 from tokenmill.jobs import FORMATS, Source, SourceFormat
 
-Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio"]
+Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio", "llvm-ir"]
 Compression = Literal["none", "gz", "zst", "xz", "bz2"]
 
 FORMAT_ENDINGS: dict[str, Format] = {
@@ -38,6 +38,8 @@ FORMAT_ENDINGS: dict[str, Format] = {
     ".oga": "audio",
     ".mp3": "audio",
     ".m4a": "audio",
+    ".bc": "llvm-ir",
+    ".ll": "llvm-ir",
 }
 COMPRESSION_ENDINGS: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2"}
 _SHORT_ENDINGS: dict[str, str] = {".tgz": ".tar.gz", ".txz": ".tar.xz", ".tbz2": ".tar.bz2", ".tzst": ".tar.zst"}

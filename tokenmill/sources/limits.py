@@ -24,6 +24,9 @@ class ReadLimits:
         max_pixels: An image of more pixels becomes the reject `too_many_pixels`, where it is decoded.
         max_audio_bytes: A larger file of one recording becomes the reject `item_too_large`.
         max_audio_seconds: A longer recording becomes the reject `too_long`, where it is decoded.
+        max_ir_text_bytes: A module of LLVM IR with a longer text becomes the reject `too_large`, where it is read.
+        max_ir_memory_bytes: A module that takes more memory becomes the reject `reader_out_of_memory`.
+        max_ir_seconds: A module that takes more processor time becomes the reject `reader_timed_out`.
     """
 
     max_item_bytes: int = 256_000_000
@@ -31,6 +34,9 @@ class ReadLimits:
     max_pixels: int = 64_000_000
     max_audio_bytes: int = 20_000_000_000
     max_audio_seconds: float = 86_400.0
+    max_ir_text_bytes: int = 256_000_000
+    max_ir_memory_bytes: int = 4_000_000_000
+    max_ir_seconds: float = 120.0
 
     @classmethod
     def of(cls, limits: Limits) -> ReadLimits:
@@ -41,4 +47,7 @@ class ReadLimits:
             limits.max_pixels,
             int(limits.max_audio_bytes),
             limits.max_audio_seconds,
+            int(limits.max_ir_text_bytes),
+            int(limits.max_ir_memory_bytes),
+            limits.max_ir_seconds,
         )

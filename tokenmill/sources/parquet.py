@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 from tokenmill.errors import InputError
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
-from tokenmill.sources.assemble import ItemAssembler
+from tokenmill.sources.assemble import ItemAssembler, as_string
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS
@@ -86,7 +88,14 @@ def _leaves(source: Source, schema: Any, uri: str) -> list[str]:
             where=uri,
             fix="set `fields.id` to the column that holds the id, or leave it out",
         )
-    wanted = [payload, *([fields.id] if fields.id is not None else []), *source.metadata]
+    for name in source.where:
+        if _type_at(schema, name) is None:
+            raise InputError(
+                f"source {source.name!r}: there is no column {name!r}; the columns are {_named(schema)}",
+                where=uri,
+                fix="name columns of the file in `where`",
+            )
+    wanted = [payload, *([fields.id] if fields.id is not None else []), *source.metadata, *source.where]
     return [name for name in dict.fromkeys(wanted) if _type_at(schema, name) is not None]
 
 
@@ -105,7 +114,7 @@ def _payload_leaf(source: Source, schema: Any, uri: str) -> str:
     raise InputError(
         f"source {source.name!r}: {what}; the columns are {_named(schema)}",
         where=uri,
-        fix=f"set `fields.{modality}` to the column that holds the {modality}",
+        fix=f"set `fields.{modality.replace('-', '_')}` to the column that holds the {modality}",
     )
 
 
@@ -177,22 +186,24 @@ class _RowReader:
         stop = metadata.num_row_groups if task.stop is None else min(task.stop, metadata.num_row_groups)
         self._groups = range(task.start, stop)
         self._file_row = sum(metadata.row_group(index).num_rows for index in range(task.start))
+        self._wanted = {name: frozenset(values) for name, values in task.source.where.items()}
+        self._shift = 0  # from a row's number to its item's; it falls with every row that is passed over
 
     def batches(self, cursor: Cursor) -> Iterator[ItemBatch]:
         first_row = 0  # of the group, in the split
         total = sum(self._opened.metadata.row_group(index).num_rows for index in self._groups)
-        shift = cursor.ordinal - cursor.position
+        self._shift = cursor.ordinal - cursor.position
         for index in self._groups:
             rows = self._opened.metadata.row_group(index).num_rows
             skipped = max(cursor.position - first_row, 0)
             if skipped < rows:
-                for batch in self._group(index, first_row, skipped, shift):
+                for batch in self._group(index, first_row, skipped):
                     last = int(batch.ends[-1]) if len(batch) else first_row + rows
                     self._task.meter.share = last / total
                     yield batch
             first_row += rows
 
-    def _group(self, index: int, first_row: int, skipped: int, shift: int) -> Iterator[ItemBatch]:
+    def _group(self, index: int, first_row: int, skipped: int) -> Iterator[ItemBatch]:
         group = self._opened.metadata.row_group(index)
         row = 0
         batches = self._opened.iter_batches(
@@ -202,36 +213,51 @@ class _RowReader:
             try:
                 batch = next(batches)
             except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
-                yield self._task.rejects_only(
-                    [self._lost(group, max(row, skipped) + first_row, row, error, first_row, shift)]
-                )
+                yield self._task.rejects_only([self._lost(group, max(row, skipped) + first_row, row, error, first_row)])
                 return
             if row + len(batch) > skipped:
                 part = batch.slice(max(skipped - row, 0))
                 start = first_row + row + len(batch) - len(part)
-                yield from self._pieces(part, start, shift)
+                yield from self._pieces(part, start)
             row += len(batch)
 
-    def _pieces(self, batch: Any, start: int, shift: int) -> Iterator[ItemBatch]:
-        """Cut a batch of rows where it holds more bytes than an ItemBatch should."""
+    def _pieces(self, batch: Any, start: int) -> Iterator[ItemBatch]:
+        """Cut a batch of rows where it holds more bytes than an ItemBatch should; leave out rows not asked for."""
         size = max(len(batch) * BATCH_BYTES // max(batch.nbytes, 1), 1)
         for offset in range(0, len(batch), size):
-            yield self._items(batch.slice(offset, size), start + offset, shift)
+            piece = batch.slice(offset, size)
+            rows = np.arange(start + offset, start + offset + len(piece))
+            first = start + offset + self._shift
+            if self._wanted:
+                kept = self._kept(piece)
+                self._shift -= len(piece) - int(kept.sum())
+                piece, rows = piece.filter(pa.array(kept)), rows[kept]
+                if not len(rows):
+                    continue
+            yield self._items(piece, rows, first)
 
-    def _items(self, batch: Any, start: int, shift: int) -> ItemBatch:
+    def _kept(self, batch: Any) -> npt.NDArray[np.bool_]:
+        """Return bool `[row]`, which rows have the values that `where` asks for."""
+        kept = np.ones(len(batch), bool)
+        for name, wanted in self._wanted.items():
+            kept &= [value is not None and as_string(value) in wanted for value in _values(batch, name)]
+        return kept
+
+    def _items(self, batch: Any, numbers: npt.NDArray[np.int64], first: int) -> ItemBatch:
+        """Make items of rows, whose numbers in the split are given; `first` is the first item's."""
         source = self._task.source
         path = self._task.file.path
-        rows = range(start, start + len(batch))
+        rows = numbers.tolist()
         rejects: list[Reject] = []
 
         def locate(index: int) -> str:
-            return f"{path}#row={self._file_row + start + index}"
+            return f"{path}#row={self._file_row + rows[index]}"
 
         values = _values(batch, self._leaves[0], as_stored=source.modality != "text")
         ids = None if source.fields.id is None else _values(batch, source.fields.id)
         metadata = {name: _values(batch, name) for name in source.metadata}
         return self._assembler.batch(
-            [row + shift for row in rows],
+            range(first, first + len(rows)),
             [row + 1 for row in rows],
             values,
             ids,
@@ -241,11 +267,11 @@ class _RowReader:
             [locate(index) for index in range(len(batch))],
         )
 
-    def _lost(self, group: Any, at: int, row: int, error: Exception, first_row: int, shift: int) -> Reject:
+    def _lost(self, group: Any, at: int, row: int, error: Exception, first_row: int) -> Reject:
         lost = first_row + group.num_rows - at
         path = self._task.file.path
         return Reject(
-            at + shift,
+            at + self._shift,
             path,
             f"{path}#row={self._file_row + at}",
             reasons.TORN_FILE,

@@ -1,4 +1,4 @@
-"""What readers find becomes payloads: what counts as a text, an image or a recording, and how large it is."""
+"""What readers find becomes payloads: what counts as a text, an image, a recording or a module, and its size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tokenmill.audio.audio_file import AudioFile, AudioOptions, HeldContent
 from tokenmill.images.image_file import DecodingOptions, ImageFile
+from tokenmill.ir.ir_file import IrFile, IrOptions
 from tokenmill.jobs import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.limits import ReadLimits
@@ -84,10 +85,10 @@ class TextPayloads:
 
 
 class FilePayloads:
-    """Images and recordings: the bytes of a file, which nobody has looked into; decoding is the tokenizer's business.
+    """Images, recordings and modules: the bytes of a file, which are for the tokenizer to look into.
 
     Args:
-        name: `image` or `audio`.
+        name: `image`, `audio` or `LLVM IR`.
         null: Reason of the reject that stands for a null.
         field: Column or member that holds the file.
         payload: Makes the payload of a file's bytes.
@@ -131,6 +132,9 @@ def payload_kind(source: Source, limits: ReadLimits) -> PayloadKind:
         return FilePayloads(
             "audio", reasons.NULL_AUDIO, source.fields.audio, lambda data: AudioFile(HeldContent(data), options)
         )
+    if source.modality == "llvm-ir":
+        reading = IrOptions(limits.max_ir_text_bytes, limits.max_ir_memory_bytes, limits.max_ir_seconds)
+        return FilePayloads("LLVM IR", reasons.NULL_IR, source.fields.llvm_ir, lambda data: IrFile(data, reading))
     return TextPayloads(source.fields.text)
 
 
@@ -140,6 +144,5 @@ def audio_options(source: Source, limits: ReadLimits) -> AudioOptions:
 
 
 def payload_field(source: Source) -> str:
-    """Return the name of the column or member that holds a source's texts, images or recordings."""
-    field: str = getattr(source.fields, source.modality)
-    return field
+    """Return the name of the column or member that holds a source's items."""
+    return source.fields.of(source.modality)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from tokenmill.errors import InputError
 from tokenmill.jobs import Source
 from tokenmill.sources.delimited import read_header
 from tokenmill.sources.file_task import FileTask
@@ -22,9 +23,9 @@ SMALL_FILE_BYTES = 256 << 10
 #: A run of small files ends with either, or with `split_bytes`.
 RUN_FILES = 1000
 RUN_BYTES = 32 << 20
-#: A file that is one image or recording is never worth a split of its own: runs of them end with this many, or with
-#: `split_bytes`. So many take a second or more to decode and tokenize; a split itself costs some 8 milliseconds on a
-#: local disk.
+#: A file that is one image, recording or module is never worth a split of its own: runs of them end with this many, or
+#: with `split_bytes`. So many take a second or more to decode and tokenize; a split itself costs some 8 milliseconds on
+#: a local disk.
 RUN_IMAGES = 250
 #: Formats whose files name their columns, so that planning can check them.
 _OPENED = frozenset({"parquet", "csv", "tsv"})
@@ -34,7 +35,7 @@ _AHEAD = 1000
 
 
 def plan_source(source: Source, root: str, files: Sequence[InputFile], split_bytes: int) -> Iterator[Split]:
-    """Yield the splits of a source; each file is in a run (of small ones, images, recordings), or in splits of its own.
+    """Yield the splits of a source; each file is in a run (of small ones, images, recordings, modules), or in its own.
 
     Boundaries depend on the files and on `split_bytes` alone. Of line files and of whole files nothing is read; of
     Parquet the footer is, and of CSV the header line.
@@ -50,6 +51,13 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
     """
     formats = [file_format(source, file.path) for file in files]
     names = {kind.format for kind in formats}
+    if source.where and names - {"parquet"}:
+        other = next(file for file, kind in zip(files, formats, strict=True) if kind.format != "parquet")
+        raise InputError(
+            f"source {source.name!r}: `where` is for Parquet files, and this is none",
+            where=other.path,
+            fix="leave `where` out, or name fewer files",
+        )
     if names & {"text", "lines", "csv", "tsv", "tar"}:
         check_encoding(source, by_line=bool(names & {"lines", "csv", "tsv"}))
     run: list[InputFile] = []
@@ -57,7 +65,7 @@ def plan_source(source: Source, root: str, files: Sequence[InputFile], split_byt
     footers = _footers(source, root, files, formats)
     for file, kind in zip(files, formats, strict=True):
         footer = next(footers) if kind.format in _OPENED else None
-        one_item = kind.format in ("image", "audio")
+        one_item = kind.format in ("image", "audio", "llvm-ir")
         if file.size_bytes > (split_bytes if one_item else min(SMALL_FILE_BYTES, split_bytes)):
             yield from _file_splits(source, file, kind, footer, split_bytes)
             continue

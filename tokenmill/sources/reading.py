@@ -40,6 +40,7 @@ _READERS: dict[Format, Callable[[FileTask, Cursor], Iterator[ItemBatch]]] = {
     "warc": _read_warc,
     "image": read_whole_file,
     "audio": read_audio,
+    "llvm-ir": read_whole_file,
 }
 
 

@@ -1,7 +1,7 @@
 """Why an item has no row: the fixed list of reasons that readers give. docs/operations.md repeats it for operators.
 
-Decoding images (`tokenmill.images.reasons`), sound (`tokenmill.audio.reasons`) and tokenizers add reasons of their own;
-those are not listed here.
+Decoding images (`tokenmill.images.reasons`) and sound (`tokenmill.audio.reasons`), reading LLVM IR
+(`tokenmill.ir.reasons`) and tokenizers add reasons of their own; those are not listed here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ NULL_TEXT = "null_text"
 NULL_IMAGE = "null_image"
 #: The recording is null.
 NULL_AUDIO = "null_audio"
+#: The module of LLVM IR is null.
+NULL_IR = "null_ir"
 #: Text, image, recording, id or a metadata column is of a type that the job does not allow there.
 WRONG_TYPE = "wrong_type"
 #: Bytes do not decode in the source's encoding, or an escape stands for half a surrogate pair.
@@ -49,6 +51,7 @@ REASONS = (
     NULL_TEXT,
     NULL_IMAGE,
     NULL_AUDIO,
+    NULL_IR,
     WRONG_TYPE,
     INVALID_UTF8,
     ITEM_TOO_LARGE,

@@ -5,7 +5,8 @@
   the default id is the sample's name. Extensions are compared in lower case, as webdataset does.
 - Of images, `fields.image` is the extension of the member that is the image file. The default, `image`, stands for the
   first of `jpg jpeg png webp gif tif tiff` that the sample has. Of recordings, `fields.audio` is; the default, `audio`,
-  stands for the first of `wav flac ogg opus oga mp3 m4a`.
+  stands for the first of `wav flac ogg opus oga mp3 m4a`. Of LLVM IR, `fields.llvm_ir` is; the default, `content`,
+  stands for the first of `bc ll`.
 - Members whose name begins with two underscores, links, sparse files and everything else that is no plain file are
   passed over, and so are members that the source does not ask for: they are never held. No member is executed, decoded
   (beyond JSON) or fetched from anywhere.
@@ -22,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from tokenmill.jobs import Source
+from tokenmill.jobs import Fields, Source
 from tokenmill.sources import reasons
 from tokenmill.sources.byte_streams import ByteStream, Tear
 from tokenmill.sources.file_task import FileTask
@@ -41,6 +42,7 @@ _JSON = "json"
 _DEFAULTS = {
     "text": ("text", "txt"),
     "image": ("image", "jpg", "jpeg", "png", "webp", "gif", "tif", "tiff"),
+    "llvm-ir": ("content", "bc", "ll"),
     "audio": ("audio", "wav", "flac", "ogg", "opus", "oga", "mp3", "m4a"),
 }
 _END_BLOCK = bytes(tarfile.BLOCKSIZE)
@@ -232,7 +234,10 @@ class _SampleFields:
     """Which members a source needs, and where in them its values are."""
 
     def __init__(self, source: Source) -> None:
-        self.payload = _Path.parse(payload_field(source), source.encoding if source.modality == "text" else None)
+        payload = payload_field(source)
+        if source.modality == "llvm-ir" and payload == Fields().llvm_ir:
+            payload = source.modality  # `content` itself may name a member of other sources
+        self.payload = _Path.parse(payload, source.encoding if source.modality == "text" else None)
         self.id = None if source.fields.id is None else _Path.parse(source.fields.id, source.encoding)
         self.metadata = {name: _Path.parse(name, source.encoding) for name in source.metadata}
         paths = [self.payload, *([self.id] if self.id else []), *self.metadata.values()]

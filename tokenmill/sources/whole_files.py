@@ -1,4 +1,4 @@
-"""Files that are one item and held whole: images, and recordings that are compressed. Nothing of them is decoded here.
+"""Files that are one item and held whole: images, modules, compressed recordings. Nothing of them is decoded here.
 
 An empty file is an item, too: one that is damaged.
 """

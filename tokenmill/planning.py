@@ -15,7 +15,8 @@ from tokenmill.contract import ResolvedTokenizer, resolve
 from tokenmill.devices import table_environment
 from tokenmill.environment import environment_difference
 from tokenmill.errors import ChangedError, JobError
-from tokenmill.jobs import Job, Source
+from tokenmill.job_sources import Source
+from tokenmill.jobs import Job
 from tokenmill.plans import (
     Plan,
     PlannedTable,

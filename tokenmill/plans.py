@@ -20,7 +20,8 @@ from tokenmill import layout
 from tokenmill.contract import ResolvedTokenizer
 from tokenmill.devices import wants_accelerator
 from tokenmill.errors import CorruptionError, DatasetError
-from tokenmill.jobs import Job, Source, Table
+from tokenmill.job_sources import Source
+from tokenmill.jobs import Job, Table
 from tokenmill.receipts import Receipt
 from tokenmill.sealed import seal, unseal
 from tokenmill.sources.splits import InputFile, Split

@@ -24,7 +24,7 @@ from tokenmill.audio.decoding import DecodedAudio
 from tokenmill.audio.segments import FRAME_SAMPLES, RATE_HZ, Span, SpeechFrames, speech_clips
 from tokenmill.audio.tracks import AudioInfo
 from tokenmill.errors import ItemError
-from tokenmill.jobs import Segments
+from tokenmill.job_sources import Segments
 
 _FRAME_SECONDS = FRAME_SAMPLES / RATE_HZ
 

@@ -22,7 +22,7 @@ import zstandard
 
 from tokenmill.audio.audio_file import AudioFile
 from tokenmill.images.image_file import ImageFile
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import byte_streams, item_buffer, jsonl, line_scan, runs, warc
 from tokenmill.sources.items import Cursor, Reject
 from tokenmill.sources.limits import ReadLimits

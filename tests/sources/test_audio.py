@@ -16,7 +16,7 @@ from tests.sources.corpora import Result, gz, read_source, read_split, write
 from tests.tar_files import as_tar
 from tokenmill.audio.audio_file import AudioFile, AudioOptions
 from tokenmill.errors import ChangedError, InputError, StorageError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import runs
 from tokenmill.sources.formats import file_format
 from tokenmill.sources.items import Cursor

@@ -16,7 +16,7 @@ import zstandard
 
 from tests.sources.corpora import bz, gz, read_source, write, xz, zst
 from tokenmill.errors import ChangedError, InputError, StorageError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.byte_streams import ByteStream, DecompressedStream, byte_stream
 from tokenmill.sources.formats import Compression
 from tokenmill.sources.limits import ReadLimits

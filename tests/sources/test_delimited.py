@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.sources.corpora import Result, read_source, small_pieces, write, zst
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.limits import ReadLimits
 
 

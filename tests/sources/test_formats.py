@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenmill.jobs import Source, SourceFormat
+from tokenmill.job_sources import Source, SourceFormat
 from tokenmill.sources.formats import file_format
 
 _SOURCE = Source(name="s", uris=("x",))

@@ -18,7 +18,7 @@ from tests.sources.corpora import Result, gz, read_source, read_split, small_pie
 from tests.tar_files import as_tar
 from tokenmill.errors import InputError
 from tokenmill.images.image_file import DecodingOptions, ImageFile
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import runs
 from tokenmill.sources.formats import file_format
 from tokenmill.sources.items import Cursor

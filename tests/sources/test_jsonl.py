@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.sources.corpora import Result, read_source, small_pieces, write
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.planning import plan_source
 from tokenmill.sources.reading import open_split

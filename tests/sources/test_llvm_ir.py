@@ -14,7 +14,8 @@ import pytest
 from tests.sources.corpora import write
 from tokenmill.errors import InputError, JobError
 from tokenmill.ir.ir_file import IrFile, IrOptions
-from tokenmill.jobs import Source, parse_job
+from tokenmill.job_sources import Source
+from tokenmill.jobs import parse_job
 from tokenmill.sources.formats import file_format
 from tokenmill.sources.items import Cursor, ItemBatch
 from tokenmill.sources.limits import ReadLimits

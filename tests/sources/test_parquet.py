@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.sources.corpora import Document, Result, as_parquet, read_source, read_split, write
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.items import Cursor
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.planning import plan_source

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.sources.corpora import Result, read_source, write
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.limits import ReadLimits
 
 

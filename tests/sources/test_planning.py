@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.sources.corpora import Document, as_parquet, read_source, write
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.planning import RUN_FILES, SMALL_FILE_BYTES, plan_source
 from tokenmill.sources.splits import InputFile, Split
 

@@ -20,7 +20,7 @@ from tokenmill.audio import reasons as audio_reasons
 from tokenmill.audio import segments
 from tokenmill.audio.audio_file import AudioClip, AudioFile
 from tokenmill.errors import ItemError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import recordings
 from tokenmill.sources.items import Cursor, Reject
 from tokenmill.sources.limits import ReadLimits

@@ -11,7 +11,7 @@ import pytest
 
 from tests.sources.corpora import Document, as_jsonl, as_parquet, as_tar, read_split, write
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import file_task
 from tokenmill.sources.items import Cursor
 from tokenmill.sources.limits import ReadLimits

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.sources.corpora import Document, Result, as_tar, read_source, write
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.planning import plan_source
 from tokenmill.sources.reading import open_split

@@ -19,7 +19,7 @@ from tokenmill.audio.audio_file import AudioClip, Samples
 from tokenmill.audio.decoding import DecodedAudio
 from tokenmill.audio.recording import one_channel
 from tokenmill.audio.tracks import AudioInfo, Block
-from tokenmill.jobs import Segments
+from tokenmill.job_sources import Segments
 
 #: What the detector works on.
 RATE_HZ = 16_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.jobs import MetadataType, Source
+from tokenmill.job_sources import MetadataType, Source
 from tokenmill.sources import reasons
 from tokenmill.sources.items import ItemBatch, Reject
 from tokenmill.sources.limits import ReadLimits

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.byte_streams import ByteStream
 from tokenmill.sources.file_task import FileTask

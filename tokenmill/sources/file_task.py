@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from tokenmill.errors import ChangedError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.byte_streams import ByteStream, Tear, byte_stream
 from tokenmill.sources.formats import FileFormat

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import FORMATS, Source, SourceFormat
+from tokenmill.job_sources import FORMATS, Source, SourceFormat
 
 Format = Literal["jsonl", "parquet", "csv", "tsv", "text", "lines", "tar", "warc", "image", "audio", "llvm-ir"]
 Compression = Literal["none", "gz", "zst", "xz", "bz2"]

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import ItemAssembler
 from tokenmill.sources.file_task import FileTask

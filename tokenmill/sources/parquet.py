@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import ItemAssembler, as_string
 from tokenmill.sources.file_task import FileTask

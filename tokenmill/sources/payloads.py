@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenmill.audio.audio_file import AudioFile, AudioOptions, HeldContent
 from tokenmill.images.image_file import DecodingOptions, ImageFile
 from tokenmill.ir.ir_file import IrFile, IrOptions
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.limits import ReadLimits
 from tokenmill.sources.text_sizes import utf8_sizes

@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Iterator
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.assemble import ItemAssembler
 from tokenmill.sources.file_task import FileTask

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from tokenmill.errors import InputError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.delimited import read_header
 from tokenmill.sources.file_task import FileTask
 from tokenmill.sources.formats import FileFormat, file_format

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Self
 
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources.audio_files import read_audio
 from tokenmill.sources.delimited import read_delimited
 from tokenmill.sources.file_task import FileTask

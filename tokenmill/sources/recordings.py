@@ -17,7 +17,7 @@ import numpy as np
 
 from tokenmill.audio.audio_file import AudioClip, AudioFile
 from tokenmill.errors import ItemError
-from tokenmill.jobs import Source
+from tokenmill.job_sources import Source
 from tokenmill.sources import reasons
 from tokenmill.sources.items import Cursor, ItemBatch, Reject
 from tokenmill.sources.limits import BATCH_BYTES, BATCH_ITEMS

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from tokenmill.jobs import Fields, Source
+from tokenmill.job_sources import Fields, Source
 from tokenmill.sources import reasons
 from tokenmill.sources.byte_streams import ByteStream, Tear
 from tokenmill.sources.file_task import FileTask

@@ -16,10 +16,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install  ## Tokenize the demo's texts into .out/demo, its pictures into .out/images, its sounds into .out/audio
+demo: install  ## Tokenize the demo: texts into .out/demo, pictures into .out/images, sounds into .out/audio, modules into .out/ir
 	$(BIN)/python -m flows run examples/jobs/demo.yaml
 	$(BIN)/python -m flows run examples/jobs/images.yaml
 	$(BIN)/python -m flows run examples/jobs/audio.yaml
+	$(BIN)/python -m flows run examples/jobs/ir.yaml
 
 test: install lint types layers  ## Lint, check types and layers, run the tests
 	$(BIN)/python -m pytest

@@ -37,6 +37,8 @@ VOCABULARY = 200_019  # of o200k_base
 TABLE = "text"
 #: Every item's text has this length, so that a part of so many bytes has so many rows.
 TEXT_BYTES = 24
+#: Ids of a stretch that ends within a row of `SyntheticCodes`, as functions do in a module.
+PIECE = 128
 SPREAD = 1.0  # standard deviation of the logarithm of a document's length
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 _SHIFT = np.uint64(32)
@@ -83,7 +85,10 @@ class SyntheticTokenizer(Tokenizer):
 
 
 class SyntheticCodes(Tokenizer):
-    """Turns `"<first frame> <length>"` into the codes of those frames, and into the same codes as one stream of ids."""
+    """Turns `"<first frame> <length>"` into the codes of those frames, and into the same codes as one stream of ids.
+
+    A third stream says where stretches of the ids end.
+    """
 
     id: ClassVar[str] = "synthetic-codes"
 
@@ -95,9 +100,12 @@ class SyntheticCodes(Tokenizer):
     """Which sequence."""
 
     def streams(self) -> dict[str, StreamSpec]:
-        """Return `ids` and `codes`, which hold the same values."""
-        codes = StreamSpec("uint16", ("frame", "codebook"), (None, self.codebooks), self.vocabulary)
-        return {"ids": StreamSpec("uint16", vocabulary_size=self.vocabulary), "codes": codes}
+        """Return `ids` and `codes`, which hold the same values, and `pieces`: where stretches of `ids` end."""
+        return {
+            "ids": StreamSpec("uint16", vocabulary_size=self.vocabulary),
+            "codes": StreamSpec("uint16", ("frame", "codebook"), (None, self.codebooks), self.vocabulary),
+            "pieces": StreamSpec("uint32", ("piece",), ends_of="ids"),
+        }
 
     def load(self, device: str = "cpu") -> Encoder:
         """Return the encoder."""
@@ -112,7 +120,15 @@ class SyntheticCodes(Tokenizer):
         places += np.arange(len(places))
         values = ids_at(places, self.seed, self.vocabulary).astype(np.uint16)
         shapes = np.stack([frames, np.full(len(frames), self.codebooks)], axis=1)
-        return Encoded({"ids": Jagged.from_lengths(values, lengths), "codes": Jagged(values.copy(), shapes)})
+        pieces = lengths // PIECE
+        ends = np.arange(1, pieces.sum() + 1) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        return Encoded(
+            {
+                "ids": Jagged.from_lengths(values, lengths),
+                "codes": Jagged(values.copy(), shapes),
+                "pieces": Jagged.from_lengths((ends * PIECE).astype(np.uint32), pieces),
+            }
+        )
 
 
 @contextlib.contextmanager

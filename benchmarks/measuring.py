@@ -6,6 +6,7 @@ Standard library only, so that a rival's own environment can import it; psutil i
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gzip
 import importlib.util
 import json
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 MB = 1_000_000
+_PR_SET_CHILD_SUBREAPER = 36
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -37,7 +39,8 @@ class Run:
 
     Attributes:
         seconds: Wall time.
-        cpu_seconds: User and system time of the command and all that it waited for.
+        cpu_seconds: User and system time of the command and all that it waited for; after `adopt_orphans`, of all that
+            it began.
         began: Unix time of its start.
         output: The end of what it printed on standard output.
     """
@@ -53,7 +56,7 @@ class Peak:
     """The most memory that a process was seen to hold, in bytes.
 
     Attributes:
-        role: flow, launcher, driver, worker or other.
+        role: flow, launcher, driver, worker, reader (of LLVM IR) or other.
         resident: The kernel's own high-water mark (VmHWM): shared pages count in full in every process.
         proportional: PSS, sampled: a page shared by n processes counts as 1/n in each.
     """
@@ -67,12 +70,15 @@ def run_command(command: Sequence[str], environment: Mapping[str, str] | None = 
     """Run a command in the repository's root and wait; raises RuntimeError with its errors where it fails."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         began, start = time.time(), time.perf_counter()
-        before = os.times()
+        before, others = os.times(), _children()
         process = subprocess.Popen(
             list(command), cwd=REPOSITORY, env={**os.environ, **(environment or {})}, stdout=out, stderr=errors
         )
         status = process.wait()
-        seconds, after = time.perf_counter() - start, os.times()
+        seconds = time.perf_counter() - start
+        for orphan in _children() - others:
+            os.waitpid(orphan, 0)
+        after = os.times()
         texts = []
         for file in (out, errors):
             file.seek(0)
@@ -81,6 +87,18 @@ def run_command(command: Sequence[str], environment: Mapping[str, str] | None = 
             raise RuntimeError(f"{' '.join(command)} ended with {status}:\n{texts[0][-2000:]}\n{texts[1][-4000:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return Run(seconds, cpu, began, texts[0][-20_000:])
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what commands leave behind, which would not be waited for: its time is counted too."""
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError("this kernel lets no process adopt others")
+
+
+def _children() -> set[int]:
+    """Return the children of this process."""
+    found = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for children in found for pid in children.read_text().split()}
 
 
 class TreeWatch:
@@ -136,7 +154,10 @@ class TreeWatch:
         """Return what a process is; `other` also where it has been forked and is not yet what it will be."""
         if pid == self._pid:
             return "flow"
-        if b"pipelines.launcher_main" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"tokenmill.ir.zygote" in command:
+            return "reader"
+        if b"pipelines.launcher_main" not in command:
             return "other"
         # The launcher forks a driver for a run, and that its workers: all have the launcher's command line.
         depth, above = 1, _parent(pid)

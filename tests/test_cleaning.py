@@ -91,6 +91,7 @@ def test_orphans_of_every_kind(job: Job, storage: Storage) -> None:
         layout.splits(1, FAKE),
         layout.manifest_shards(1, "text", FAKE),
         layout.manifest_statistics(1, "text", FAKE),
+        layout.manifest_duplicates(1, "text", FAKE),
     }
     for path in sidecars:
         storage.put(path, [b"superseded"])
@@ -106,13 +107,13 @@ def test_orphans_of_every_kind(job: Job, storage: Storage) -> None:
     garbage = find_garbage(storage, NOW)
     assert {entry.path for entry in garbage.orphans} == orphans
     assert {entry.path for entry in garbage.sidecars} == sidecars
-    assert garbage.size_bytes == 4 * 6 + 3 * 10
+    assert garbage.size_bytes == 4 * 6 + 4 * 10
     assert names(storage) == before | orphans | sidecars | strangers, "looking removes nothing"
     removed = remove(storage, garbage)
-    assert (removed.files, removed.size_bytes, removed.kept) == (7, 54, 0)
+    assert (removed.files, removed.size_bytes, removed.kept) == (8, 64, 0)
     assert names(storage) == before | strangers
     assert verify(storage).ok
-    assert remove(storage, garbage).kept == 7
+    assert remove(storage, garbage).kept == 8
 
 
 def test_before_publication_only_what_is_a_day_old(local: Job) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import tokenmill
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
+from tests.hashed_text import hashed_dataset, register, repeats_of
 from tests.test_cleaning import FAKE, NOW, age, names, settle
 from tokenmill import layout
 from tokenmill.cleaning import find_garbage, remove
@@ -166,3 +167,25 @@ def test_columnar_files_of_lists_that_never_came_to_be(local: Job) -> None:
     assert {entry.path for entry in garbage.files} == orphans
     remove(storage, garbage)
     assert {layout.takedown(1), *takedown_files(storage, 1)} == {path for path in names(storage) if "takedowns" in path}
+
+
+def test_lists_of_duplicates_stay_as_long_as_their_manifest(
+    any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    hashed_dataset(any_root, tmp_path / "in")
+    storage = Storage.open(any_root)
+    assert take_down(storage, ["a1"]).published
+    settle(storage)
+    first, second = sorted(path for path in names(storage) if path.endswith(".duplicates.arrow"))
+    assert "000001" in first
+    assert "000002" in second
+    assert len(find_garbage(storage, NOW)) == 0
+    orphan = layout.manifest_duplicates(2, "hashed", FAKE)
+    storage.put(orphan, [b"superseded"])
+    settle(storage)
+    remove(storage, find_garbage(storage, NOW))
+    assert {path for path in names(storage) if path.endswith(".duplicates.arrow")} == {first, second}
+    remove(storage, find_garbage(storage, NOW, generations_before=2))
+    assert {path for path in names(storage) if path.endswith(".duplicates.arrow")} == {second}
+    assert (repeats_of(any_root)["a9"], verify(storage).problems) == ("a5", [])

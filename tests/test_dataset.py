@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tokenmill
+from tests import hashed_text
 from tests.datasets import build_dataset, job_of, write_jsonl
 from tests.toy_codec import register, sound_job, write_sounds
 from tokenmill import dataset as dataset_module
@@ -334,3 +335,60 @@ def test_recordings_decode_to_sound(any_root: str, tmp_path: Path, monkeypatch: 
         assert len(sound.samples) == row.streams["recording"][5] == (int(row.key[0]) + 1) * 1600
         rms = 20 * np.log10(np.sqrt(np.mean(sound.samples.astype(np.float64) ** 2)))
         assert rms == pytest.approx(row.streams["level"][0], abs=3)  # the codec loses high tones
+
+
+def test_rows_that_repeat_an_earlier_one_are_left_out(
+    any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed_text.register(monkeypatch)
+    hashed_text.hashed_dataset(any_root, tmp_path / "in")
+    table = tokenmill.open(any_root)["hashed"]
+    distinct = list(table.distinct())
+    assert [row.key for row in distinct] == [key for key in hashed_text.KEYS if key not in hashed_text.expected()]
+    numbers = table.known_duplicates().kept(0, len(table)).tolist()
+    for row, number in zip(distinct, numbers, strict=True):
+        assert bytes(row.streams["ids"]) == bytes(table[number].streams["ids"])
+    assert pickle.loads(pickle.dumps(table)).duplicates == table.duplicates
+    with pytest.raises(DatasetError, match="table 'text' has no list of duplicates: rows have no digests"):
+        tokenmill.open(any_root)["text"].distinct()
+
+
+def test_a_damaged_list_of_duplicates(any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed_text.register(monkeypatch)
+    hashed_text.hashed_dataset(any_root, tmp_path / "in")
+    storage, table = Storage.open(any_root), tokenmill.open(any_root)["hashed"]
+    assert table.manifest.duplicates is not None
+    path = table.manifest.duplicates["path"]
+    storage.put(path, [storage.read(path)[:-1]])
+    with pytest.raises(CorruptionError, match=f"{path}: does not match the checksum in its manifest"):
+        list(table.distinct())
+    storage.delete([path])
+    with pytest.raises(MissingFileError):
+        list(table.distinct())
+
+
+def test_what_distinct_rows_do_not_need_is_not_fetched(
+    s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many repeats lie between two rows, and a shard of nothing else after them."""
+    hashed_text.register(monkeypatch)
+    for name, ids in (("a", ["first", *("again" for _ in range(13)), "last"]), ("b", ["again"] * 3)):
+        records = [{"id": f"{name}{number}", "text": text} for number, text in enumerate(ids)]
+        write_jsonl(tmp_path / f"in/{name}.jsonl", records)
+    tables = [{"name": "hashed", "tokenizer": {"id": "hashed-text", "heavy_bytes": 1 << 20}}]
+    build_dataset(job_of(s3_root, tmp_path / "in", tables=tables, splitting={"part_bytes": 1024}))
+    table = tokenmill.open(s3_root)["hashed"]
+    fetched: list[int] = []
+    original = FetchedBytes._load
+
+    def load(self: FetchedBytes, first: int, last: int) -> None:
+        fetched.append(last - first)
+        original(self, first, last)
+
+    monkeypatch.setattr(FetchedBytes, "_load", load)
+    assert [row.key for row in table.distinct()] == ["a0", "a1", "a14"]
+    assert sum(fetched) <= 7
+    assert [row.key for row in table.chosen(np.array([3, 15]))] == ["a3", "b0"]
+    fetched.clear()
+    assert len(list(table)) == 18
+    assert sum(fetched) >= 18

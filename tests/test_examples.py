@@ -11,6 +11,8 @@ import tokenmill
 from examples.word_lengths import WordLengths
 from tests.datasets import build_dataset
 from tokenmill.images.tokenizer import CAPPED
+from tokenmill.ir.canonical import Canonical
+from tokenmill.ir.ir_file import IrFile
 from tokenmill.jobs import load_job
 from tokenmill.planning import draft_plan
 from tokenmill.storage.outputs import Storage
@@ -30,7 +32,7 @@ def test_the_docs_show_that_tokenizer() -> None:
     assert body in (REPOSITORY / "docs" / "tokenizers.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["demo", "images", "audio"])
+@pytest.mark.parametrize("name", ["demo", "images", "audio", "ir"])
 def test_the_jobs_can_be_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     job = load_job(REPOSITORY / "examples" / "jobs" / f"{name}.yaml")
@@ -64,3 +66,21 @@ def test_the_recordings_of_the_demo_become_sound_again(tmp_path: Path, monkeypat
         level_db = 20 * np.log10(np.sqrt(np.mean(np.square(sound.samples, dtype=np.float64))))
         assert abs(level_db - row.streams["level"][0]) < 3
     assert all(row.streams["durations"].sum() > 0 for row in dataset["phones"])
+
+
+def test_the_modules_of_the_demo_become_text_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    job = load_job(REPOSITORY / "examples" / "jobs" / "ir.yaml")
+    build_dataset(job.model_copy(update={"output": str(tmp_path / "out")}))
+    dataset = tokenmill.open(str(tmp_path / "out"))
+    line, lexeme = dataset["line"], dataset["lexeme"]
+    assert (len(line), len(lexeme)) == (29, 29)
+    paths = (REPOSITORY / "examples" / "data" / "ir").glob("*/*/*")
+    files = {str(path.relative_to(path.parents[1])): path for path in paths}
+    modules: dict[bytes, list[str]] = {}
+    for index, row in enumerate(line):
+        text = IrFile(files[row.key].read_bytes()).module(Canonical()).text
+        assert line.decode(index).encode() == lexeme.decode(index).encode() == text
+        assert len(row.streams["ids"]) < len(lexeme[index].streams["ids"]) < len(text)
+        modules.setdefault(row.streams["sha256"].tobytes(), []).append(row.key)
+    assert [keys for keys in modules.values() if len(keys) > 1] == [["zlib/adler32.bc", "zlib/adler32.ll"]]

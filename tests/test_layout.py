@@ -40,6 +40,7 @@ def test_generations_are_read_back_from_their_names(generation: int) -> None:
         layout.splits(generation, HASH),
         layout.manifest_shards(generation, "text", HASH),
         layout.manifest_statistics(generation, "text", HASH),
+        layout.manifest_duplicates(generation, "text", HASH),
         layout.takedown_keys(generation, HASH),
         layout.takedown_parts(generation, HASH),
     ):
@@ -57,6 +58,7 @@ def test_names() -> None:
     assert layout.manifest(12) == "manifests/000012.json"
     assert layout.manifest_shards(1, "text", HASH) == "manifests/000001-text-0123456789abcdef.shards.arrow"
     assert layout.manifest_statistics(1, "text", HASH) == "manifests/000001-text-0123456789abcdef.statistics.arrow"
+    assert layout.manifest_duplicates(1, "text", HASH) == "manifests/000001-text-0123456789abcdef.duplicates.arrow"
     assert layout.takedown(2) == "takedowns/000002.json"
     assert layout.takedown_keys(2, HASH) == "takedowns/000002-0123456789abcdef.keys.arrow"
     assert layout.takedown_parts(2, HASH) == "takedowns/000002-0123456789abcdef.parts.arrow"

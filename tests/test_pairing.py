@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.datasets import build_dataset
+from tests import hashed_text
+from tests.datasets import build_dataset, job_of, write_jsonl
 from tests.toy_codec import register, sound_job, write_sounds
 from tokenmill.dataset import Dataset, open_dataset
 from tokenmill.errors import DatasetError
@@ -90,3 +92,26 @@ def test_tables_must_be_two_and_there(dataset: Dataset) -> None:
 def test_pairs_are_pickled(dataset: Dataset) -> None:
     pairs = pickle.loads(pickle.dumps(dataset.paired("fine", "coarse")))
     assert {rows["fine"].key for rows in pairs} == {f"{number}.wav" for number in range(2, 8)}
+
+
+def test_items_that_repeat_an_earlier_one_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of equal items the first that all tables have stays, though one of them may have an earlier one."""
+    hashed_text.register(monkeypatch)
+    texts = {"a": {"a0": "one", "a1": "two"}, "b": {"b0": "one", "b1": "bad", "b2": "one", "b3": "three", "b4": "bad"}}
+    for name, records in texts.items():
+        write_jsonl(tmp_path / name / "x.jsonl", [{"id": key, "text": text} for key, text in records.items()])
+    sources = [{"name": name, "uris": [str(tmp_path / name)], "fields": {"id": "id"}} for name in texts]
+    tables = [
+        {"name": "all", "tokenizer": {"id": "hashed-text"}},
+        {"name": "good", "tokenizer": {"id": "hashed-text", "refuses": "bad"}, "sources": ["b"]},
+        {"name": "text", "tokenizer": {"id": "bytes"}},
+    ]
+    build_dataset(job_of(str(tmp_path / "out"), "", sources=sources, tables=tables))
+    opened = open_dataset(str(tmp_path / "out"))
+    pairs = opened.paired("all", "good", distinct=True)
+    assert [rows["good"].key for rows in opened.paired("all", "good")] == ["b0", "b2", "b3"]
+    assert [rows["good"].key for rows in pairs] == ["b0", "b3"] == [pairs[number]["all"].key for number in range(2)]
+    assert pairs.left_out == {"all": 5, "good": 1}
+    assert [rows["text"].key for rows in opened.paired("all", "text", distinct=True)] == ["a0", "a1", "b1", "b3"]
+    with pytest.raises(DatasetError, match="table 'text' has no list of duplicates"):
+        opened.paired("text", "all", distinct=True)

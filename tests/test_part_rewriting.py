@@ -75,7 +75,7 @@ def lines_of(rejects: list[Reject]) -> bytes:
 
 def make_part(storage: Storage, rows: ShardRows, rejects: list[Reject]) -> Receipt:
     name = ReceiptName("text", 7, 3, 0)
-    shard, blocks = put_shard(storage, HEADER, rows)
+    shard, kept = put_shard(storage, HEADER, rows)
     statistics = statistics_of(rows, rejects)
     lines = lines_of(rejects)
     receipt = Receipt(
@@ -85,7 +85,7 @@ def make_part(storage: Storage, rows: ShardRows, rejects: list[Reject]) -> Recei
         next=Cursor(14, 100),
         final=True,
         shards=(shard,),
-        statistics=put_statistics(storage, name, statistics.to_arrow_bytes({"blocks": blocks})),
+        statistics=put_statistics(storage, name, statistics.to_arrow_bytes(kept)),
         rejects=put_rejects(storage, name, lines, hashlib.sha256(lines).hexdigest()),
         items=14,
         rejected=statistics.rejected_items,

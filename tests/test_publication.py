@@ -1,3 +1,4 @@
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -7,13 +8,15 @@ from typing import Any
 import pytest
 
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
+from tests.hashed_text import expected, hashed_dataset, register, repeats_of
 from tests.test_parts import Item, Run
-from tokenmill import encoding_ahead, layout, parts, publication
+from tokenmill import encoding_ahead, layout, part_files, parts, publication
+from tokenmill.dataset import open_dataset
 from tokenmill.encoders import encode_batch
-from tokenmill.errors import CorruptionError, RejectedFractionError, RunError
+from tokenmill.errors import CorruptionError, DatasetError, RejectedFractionError, RunError
 from tokenmill.jobs import Job
 from tokenmill.layout import ReceiptName
-from tokenmill.manifests import Manifest, ShardTable, read_manifest, read_shard_table
+from tokenmill.manifests import Manifest, ShardTable, read_duplicates, read_manifest, read_shard_table
 from tokenmill.parts import process_split
 from tokenmill.planning import make_plan
 from tokenmill.plans import Plan
@@ -23,6 +26,7 @@ from tokenmill.shards import block_checksums
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.storage.outputs import Storage
 from tokenmill.takedown_lists import Takedown, key_digests, write_takedown
+from tokenmill.verification import verify
 
 RECORDS = [{"id": f"d{n}", "text": f"text {n} " * 60} for n in range(40)]
 
@@ -272,3 +276,70 @@ def test_processing_after_publication_makes_nothing(job: Job) -> None:
     storage = Storage.open(job.output)
     report = process_split(storage, make_plan(storage, job).plan, 0, ["text", "framed"])
     assert report.made == 0
+
+
+def test_duplicates_are_published(any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    job = hashed_dataset(any_root, tmp_path / "in")
+    storage = Storage.open(any_root)
+    manifest = read_manifest(storage)
+    assert len(read_shard_table(storage, manifest.tables["hashed"])) > 4
+    assert manifest.tables["text"].duplicates is None
+    assert "duplicates" not in manifest.tables["text"].to_json()
+    listed = manifest.tables["hashed"].duplicates
+    assert listed is not None
+    data = storage.read(listed["path"])
+    assert listed == {
+        "path": layout.manifest_duplicates(1, "hashed", listed["sha256"]),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size_bytes": len(data),
+        "count": len(expected()),
+    }
+    assert repeats_of(any_root) == expected()
+    before = {(entry.path, entry.size_bytes) for entry in storage.list()}
+    assert finish(job, make_plan(storage, job).plan) == manifest
+    assert {(entry.path, entry.size_bytes) for entry in storage.list()} == before
+    assert storage.read(listed["path"]) == data
+
+
+def test_a_new_generation_knows_the_duplicates_of_its_own_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    root = str(tmp_path / "out")
+    job = hashed_dataset(root, tmp_path / "in")
+    texts = {"c0": "a 3 " * 150, "c1": "new", "c2": "new"}
+    write_jsonl(tmp_path / "in/c.jsonl", [{"id": key, "text": text} for key, text in texts.items()])
+    build_dataset(job)
+    assert repeats_of(root, generation=1) == expected()
+    assert repeats_of(root) == {**expected(), "c0": "a3", "c2": "c1"}
+
+
+def test_parts_made_before_digests_were_kept_have_no_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch)
+    root = str(tmp_path / "out")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(part_files, "has_digests", lambda streams: False)
+        job = hashed_dataset(root, tmp_path / "in")
+    storage = Storage.open(root)
+    old = read_manifest(storage)
+    kept = {entry.path: storage.read(entry.path) for entry in storage.list("hashed/")}
+    assert not any(b"digests" in data for data in kept.values())
+    write_jsonl(tmp_path / "in/c.jsonl", [{"id": "c0", "text": "a 3 " * 150}])
+    build_dataset(job)
+    for manifest in (old, read_manifest(storage)):
+        assert manifest.tables["hashed"].duplicates is None
+    assert not any(entry.path.endswith("duplicates.arrow") for entry in storage.list())
+    assert read_duplicates(storage, manifest.tables["hashed"]) is None
+    report = verify(root)
+    assert (report.problems, report.generation) == ([], 2)
+    with pytest.raises(DatasetError, match="no list of duplicates: its generation was published without one"):
+        open_dataset(root)["hashed"].distinct()
+
+
+def test_a_table_without_rows_has_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    write_jsonl(tmp_path / "in/a.jsonl", [{"id": "a", "text": None}])
+    tables = [{"name": "hashed", "tokenizer": {"id": "hashed-text"}}]
+    build_dataset(job_of(str(tmp_path / "out"), tmp_path / "in", tables=tables))
+    assert repeats_of(str(tmp_path / "out")) == {}

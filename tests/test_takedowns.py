@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import hashed_text
 from tests.datasets import build_dataset, job_of, write_jsonl
+from tests.hashed_text import repeats_of
 from tests.takedown_cases import (
     KEYS,
     TABLES,
@@ -256,3 +258,32 @@ def test_keys_are_read_line_by_line(tmp_path: Path, s3_root: str) -> None:
         read_keys(str(tmp_path / "latin.txt"))
     with pytest.raises(InputError):
         read_keys(str(tmp_path / "missing.txt"))
+
+
+def test_of_equal_rows_the_next_one_survives_the_first(
+    any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed_text.register(monkeypatch)
+    job = hashed_text.hashed_dataset(any_root, tmp_path / "in")
+    storage = Storage.open(any_root)
+    gone = ["a1", "a3", "b2", "a4"]
+    before = repeats_of(any_root)
+    assert {key: before[key] for key in ("a5", "b2", "b3", "b12")} == {"a5": "a1", "b2": "a1", "b3": "a3", "b12": "a1"}
+    assert take_down(storage, gone).published
+    left = {key: text for texts in hashed_text.TEXTS.values() for key, text in texts.items() if key not in gone}
+    now = repeats_of(any_root)
+    assert now == hashed_text.expected(left)
+    assert (now["a9"], now["b12"], "b3" in now) == ("a5", "a5", False)
+    assert repeats_of(any_root, generation=1) == before
+    whole(any_root)
+
+    # What is lost and made again of its source has the digests that were written anew from the rows.
+    receipt = latest_receipt(storage, "hashed", 0, 0)
+    assert receipt is not None
+    assert receipt.receipt is not None
+    assert receipt.receipt.taken_down
+    statistics = receipt.receipt.statistics
+    storage.delete([statistics.path])
+    build_dataset(job)
+    assert b"digests" in storage.read(statistics.path)
+    whole(any_root)

@@ -4,16 +4,20 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import hashed_text
 from tests.datasets import build_dataset, job_of, run_splits, write_jsonl
 from tokenmill import layout
+from tokenmill.duplicates import Duplicates
 from tokenmill.errors import DatasetError
-from tokenmill.manifests import ManifestTable, read_manifest, read_shard_table
+from tokenmill.manifests import ManifestTable, read_duplicates, read_manifest, read_shard_table
 from tokenmill.receipts import Receipt
+from tokenmill.sealed import seal
 from tokenmill.shard_checks import ListedShard, check_shard
 from tokenmill.shards import BLOCK_BYTES, ShardHeader, ShardRows, serialise_shard
 from tokenmill.sources.items import Cursor
@@ -352,3 +356,39 @@ def test_faults_of_a_writer(tmp_path: Path, published: Path, faulty: Faulty, wha
     table = read_manifest(Storage.open(str(published))).tables["text"]
     problems = faulty.check(Storage.open(str(tmp_path)), table)
     assert (not problems) if what is None else any(what in problem for problem in problems), problems
+
+
+def test_duplicates_are_checked(any_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed_text.register(monkeypatch)
+    hashed_text.hashed_dataset(any_root, tmp_path / "in")
+    storage = Storage.open(any_root)
+    assert verify(storage).problems == []
+    manifest = read_manifest(storage)
+    table = manifest.tables["hashed"]
+    duplicates = read_duplicates(storage, table)
+    assert table.duplicates is not None
+    assert duplicates is not None
+    before, path = dict(table.duplicates), table.duplicates["path"]
+    whole = storage.read(path)
+
+    def found(data: bytes | None, **listed: object) -> list[tuple[str, str]]:
+        """Replace the file, and what the manifest says of it, by a writer's faults; return the problems."""
+        storage.delete([path])
+        if data is not None:
+            storage.put(path, [data])
+        said = {**before, "sha256": sha256(data or whole).hexdigest(), **listed}
+        faulty = {**manifest.tables, "hashed": replace(table, duplicates=said)}
+        storage.put(layout.manifest(1), [seal(replace(manifest, tables=faulty).to_json())])
+        return [(problem.path, problem.what) for problem in verify(storage).problems]
+
+    assert found(whole) == []
+    assert found(None) == [(path, "there is no such file")]
+    assert found(whole[:-1], sha256=before["sha256"]) == [(path, "does not match the checksum in its manifest")]
+    assert found(b"nothing")[0][1].startswith("is no list of duplicates")
+    assert found(whole, count=1) == [(path, f"lists {len(duplicates)} rows; the manifest says 1")]
+    count = len(duplicates)
+    for rows, of in ((duplicates.rows[:-1], duplicates.of[:-1]), (duplicates.rows, duplicates.of * 0)):
+        problems = found(Duplicates(rows, of).to_bytes(), count=len(rows))
+        assert problems == [(path, f"is not what the digests of the rows tell: {count} repeat an earlier one")]
+    outside = Duplicates(np.append(duplicates.rows, table.rows), np.append(duplicates.of, 0)).to_bytes()
+    assert found(outside) == [(path, f"lists what cannot be duplicates of {table.rows} rows")]

@@ -39,7 +39,7 @@ DEFAULT_AGE = timedelta(hours=1)
 UNPUBLISHED_AGE = timedelta(days=1)
 
 _SIDECAR = re.compile(
-    r"^(?:plans/\d{6,}-[0-9a-f]{16}\.splits|manifests/\d{6,}-[^/]+-[0-9a-f]{16}\.(?:shards|statistics)"
+    r"^(?:plans/\d{6,}-[0-9a-f]{16}\.splits|manifests/\d{6,}-[^/]+-[0-9a-f]{16}\.(?:shards|statistics|duplicates)"
     r"|takedowns/\d{6,}-[0-9a-f]{16}\.(?:keys|parts))\.arrow$"
 )
 
@@ -199,7 +199,8 @@ class _References:
         for manifest in manifests:
             tables.update(manifest.tables)
             for table in manifest.tables.values():
-                sidecars.update((table.shards["path"], table.statistics["path"]))
+                named = (table.shards, table.statistics, table.duplicates)
+                sidecars.update(file["path"] for file in named if file is not None)
         return cls(frozenset(tables), frozenset(sidecars), manifests)
 
     @property

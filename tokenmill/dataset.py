@@ -11,8 +11,6 @@ Datasets, tables and rows are immutable, may be used from several threads, and p
 from __future__ import annotations
 
 import operator
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,11 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.contract import Decoder, ResolvedTokenizer
+from tokenmill.duplicates import Duplicates, has_digests
 from tokenmill.errors import AssetError, CorruptionError, DatasetError, MissingFileError
 from tokenmill.layout import parse_generation
-from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest, read_shard_table
+from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_duplicates, read_manifest, read_shard_table
 from tokenmill.pairing import PairedTables
 from tokenmill.registry import parse_tokenizer
+from tokenmill.row_runs import runs_worth_fetching
+from tokenmill.shard_cache import ShardCache
 from tokenmill.shard_files import OpenShard, ShardBytes, open_bytes
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import StreamSpec
@@ -34,8 +35,6 @@ from tokenmill.streams import StreamSpec
 #: What opened shards may hold of memory, all tables of a dataset together: about a thousand mapped ones, or this many
 #: bytes fetched.
 CACHE_BYTES = 256 << 20
-#: Values fetched ahead where a table is read in order.
-_AHEAD_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Dataset:
         self.uri = storage.uri
         self.manifest = manifest
         self._check = check
-        self._cache = _ShardCache(CACHE_BYTES)
+        self._cache = ShardCache(CACHE_BYTES)
         self._tables = {
             name: Table(self, storage, table, self._cache, check=check) for name, table in manifest.tables.items()
         }
@@ -119,20 +118,24 @@ class Dataset:
         """Name → table."""
         return dict(self._tables)
 
-    def paired(self, *names: str) -> PairedTables:
+    def paired(self, *names: str, distinct: bool = False) -> PairedTables:
         """Put tables side by side: the items that all of them have rows of, in order.
 
             pairs = dataset.paired("acoustic", "semantic")
             for rows in pairs:
                 rows["acoustic"].streams["codes"], rows["semantic"].streams["units"]
 
+        Args:
+            names: The tables' names.
+            distinct: Leave out the items that repeat an earlier one of them, as the first table's duplicates say.
+
         Raises:
-            DatasetError: where there is no such table.
+            DatasetError: where there is no such table, or the first one has no list of duplicates that is asked for.
             ValueError: where these are not two different tables at least.
         """
         if len(set(names)) != len(names) or len(names) < 2:
             raise ValueError(f"two different tables at least are paired; {', '.join(names) or 'none'} came")
-        return PairedTables({name: self[name] for name in names})
+        return PairedTables({name: self[name] for name in names}, distinct=distinct)
 
     def close(self) -> None:
         """Let go of all shards that are open. Rows stay usable, and so does the dataset: it opens them again."""
@@ -176,7 +179,7 @@ class Table:
     """
 
     def __init__(
-        self, dataset: Dataset, storage: Storage, manifest: ManifestTable, cache: _ShardCache, *, check: bool
+        self, dataset: Dataset, storage: Storage, manifest: ManifestTable, cache: ShardCache, *, check: bool
     ) -> None:
         """Make a table of its manifest; `Dataset` holds them."""
         self.name = manifest.name
@@ -235,13 +238,40 @@ class Table:
 
     def __iter__(self) -> Iterator[Row]:
         """Yield all rows in order, one shard after another; one shard at a time is held."""
-        for index in range(len(self.shards)):
-            shard = self.open_shard(index)
-            for first, last in _runs(shard):
-                for stream in shard.streams.values():
-                    stream.require(first, last)
-                for row in range(first, last):
-                    yield _read_row(shard, row)
+        return self._in_order(np.arange)
+
+    def chosen(self, numbers: npt.NDArray[np.int64]) -> Iterator[Row]:
+        """Yield the rows with these numbers, which increase, as `__iter__` does; of the others little is fetched."""
+
+        def between(first: int, last: int) -> npt.NDArray[np.int64]:
+            start, stop = np.searchsorted(numbers, [first, last])
+            return numbers[start:stop]
+
+        return self._in_order(between)
+
+    def distinct(self) -> Iterator[Row]:
+        """Yield, as `__iter__` does, the rows that repeat no earlier one; of the others little is fetched.
+
+        Raises:
+            DatasetError: where it is not known which rows repeat one.
+        """
+        return self._in_order(self.known_duplicates().kept)
+
+    @cached_property
+    def duplicates(self) -> Duplicates | None:
+        """Which rows repeat the content of an earlier one, by its digest.
+
+        None where rows have no stream `sha256`, or some of them were made before their digests were kept. Raises
+        CorruptionError where the list is not what was published.
+        """
+        return read_duplicates(self.storage, self.manifest)
+
+    def known_duplicates(self) -> Duplicates:
+        """Return `duplicates`; raises DatasetError where there is no list of them."""
+        if self.duplicates is None:
+            why = "its generation was published without one" if has_digests(self.streams) else "rows have no digests"
+            raise DatasetError(f"table {self.name!r} has no list of duplicates: {why}", where=self._dataset.uri)
+        return self.duplicates
 
     def decode(self, row: int | Row) -> Any:
         """Turn a row, or the row of an index, back into a payload (text: a `str`).
@@ -275,6 +305,20 @@ class Table:
                 where=self._dataset.uri,
             )
         return decoder
+
+    def _in_order(self, choose: Callable[[int, int], npt.NDArray[np.int64]]) -> Iterator[Row]:
+        """Yield the rows that `choose` returns the numbers of, increasing, for each shard's first and last + 1."""
+        first = 0
+        for index, last in enumerate(self.shards.row_ends.tolist()):
+            rows = choose(first, last) - first
+            if len(rows):
+                shard = self.open_shard(index)
+                for run in runs_worth_fetching(shard, rows):
+                    for stream in shard.streams.values():
+                        stream.require(int(run[0]), int(run[-1]) + 1)
+                    for row in run.tolist():
+                        yield _read_row(shard, row)
+            first = last
 
     def _row(self, number: int) -> Row:
         index = int(np.searchsorted(self.shards.row_ends, number, side="right"))
@@ -339,56 +383,3 @@ def _read_row(shard: OpenShard, row: int) -> Row:
         shard.metadata(row),
         {name: stream.row(row) for name, stream in shard.streams.items()},
     )
-
-
-def _runs(shard: OpenShard) -> Iterator[tuple[int, int]]:
-    """Cut a shard's rows into runs whose values are worth one fetch."""
-    offsets = [(stream.offsets, stream.values.itemsize) for stream in shard.streams.values()]
-    first = 0
-    while first < len(shard):
-        last = min(
-            int(np.searchsorted(values, int(values[first]) + _AHEAD_BYTES // width, side="right"))
-            for values, width in offsets
-        )
-        last = min(max(last - 1, first + 1), len(shard))
-        yield first, last
-        first = last
-
-
-class _ShardCache:
-    """The shards that are open, least recently used first; they go when what they hold exceeds a budget."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
-        self._shards: OrderedDict[tuple[str, int], tuple[OpenShard, int]] = OrderedDict()
-        self._held = 0
-        self._lock = threading.Lock()
-
-    def get(self, place: tuple[str, int], open_shard: Callable[[], OpenShard]) -> OpenShard:
-        """Return an open shard, opening it where it is not; two threads may open one at once, and one is kept."""
-        with self._lock:
-            if place in self._shards:
-                self._shards.move_to_end(place)
-                return self._shards[place][0]
-        opened = open_shard()
-        with self._lock:
-            return self._shards.setdefault(place, (opened, 0))[0]
-
-    def clear(self) -> None:
-        """Let go of all of them."""
-        with self._lock:
-            self._shards.clear()
-            self._held = 0
-
-    def charge(self, place: tuple[str, int], shard: OpenShard) -> None:
-        """Take note of what a shard holds by now, and let go of others where that is too much."""
-        held = shard.data.held_bytes
-        with self._lock:
-            known = self._shards.get(place)
-            if known is None or known[0] is not shard or known[1] == held:
-                return
-            self._shards[place] = (shard, held)
-            self._held += held - known[1]
-            while self._held > self._budget and len(self._shards) > 1:
-                _, (_, freed) = self._shards.popitem(last=False)
-                self._held -= freed

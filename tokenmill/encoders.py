@@ -26,7 +26,7 @@ _loaded: dict[tuple[str, str], Encoder] = {}
 
 
 #: What reading an item may raise that says nothing of the item: a server that is gone, a file that has changed.
-NOT_OF_AN_ITEM = (StorageError, ConfigurationError)
+NOT_OF_AN_ITEM = (StorageError, ConfigurationError, RunError)
 
 
 def loaded_encoder(resolved: ResolvedTokenizer, device: str) -> Encoder:
@@ -78,7 +78,7 @@ def encode_batch(encoder: Encoder, specs: Mapping[str, StreamSpec], payloads: Se
     """
     try:
         encoded = encoder.encode(payloads)
-    except (SpecError, RunError, *NOT_OF_AN_ITEM, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (SpecError, *NOT_OF_AN_ITEM, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  native code panics with classes derived from BaseException
         if len(payloads) == 1:

@@ -5,7 +5,7 @@
 - <table>/receipts/<split>-<part>.<attempt>.json
 - <table>/statistics/<split>-<part>-<hash>.arrow
 - rejects/<table>-<split>-<part>-<hash>.jsonl
-- manifests/<generation>.json, manifests/<generation>-<table>-<hash>.{shards,statistics}.arrow
+- manifests/<generation>.json, manifests/<generation>-<table>-<hash>.{shards,statistics,duplicates}.arrow
 - takedowns/<number>.json, takedowns/<number>-<hash>.{keys,parts}.arrow
 """
 
@@ -71,6 +71,11 @@ def manifest_shards(generation: int, table: str, sha256: str) -> str:
 def manifest_statistics(generation: int, table: str, sha256: str) -> str:
     """Return the path of a table's published statistics."""
     return f"manifests/{generation_name(generation)}-{table}-{sha256[:_HASH_DIGITS]}.statistics.arrow"
+
+
+def manifest_duplicates(generation: int, table: str, sha256: str) -> str:
+    """Return the path of a table's published list of duplicates."""
+    return f"manifests/{generation_name(generation)}-{table}-{sha256[:_HASH_DIGITS]}.duplicates.arrow"
 
 
 def takedown(number: int) -> str:

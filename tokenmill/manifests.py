@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tokenmill import layout
 from tokenmill.contract import ResolvedTokenizer
+from tokenmill.duplicates import Duplicates
 from tokenmill.errors import CorruptionError, DatasetError
 from tokenmill.plans import newest_generation
 from tokenmill.sealed import unseal
@@ -94,7 +95,10 @@ class ShardTable:
 
 @dataclass(frozen=True)
 class ManifestTable:
-    """A published table: its tokenizer, totals, summary, and where its shards and statistics are listed."""
+    """A published table: its tokenizer, totals, summary, and where its shards and statistics are listed.
+
+    `duplicates`, where its list of duplicates is, is None for tables whose rows have no digests.
+    """
 
     name: str
     tokenizer: ResolvedTokenizer
@@ -109,6 +113,7 @@ class ManifestTable:
     rejected: int
     summary: Mapping[str, Any]
     taken_down: int = 0
+    duplicates: Mapping[str, Any] | None = None
 
     @property
     def streams(self) -> Mapping[str, StreamSpec]:
@@ -130,6 +135,7 @@ class ManifestTable:
             "rejected": self.rejected,
             "summary": dict(self.summary),
             **({"taken_down": self.taken_down} if self.taken_down else {}),
+            **({"duplicates": dict(self.duplicates)} if self.duplicates is not None else {}),
         }
 
 
@@ -207,6 +213,7 @@ def read_manifest(storage: Storage, generation: int | None = None) -> Manifest:
             rejected=table["rejected"],
             summary=table["summary"],
             taken_down=table.get("taken_down", 0),
+            duplicates=table.get("duplicates"),
         )
         for name, table in value["tables"].items()
     }
@@ -224,10 +231,24 @@ def read_manifest(storage: Storage, generation: int | None = None) -> Manifest:
 
 def read_shard_table(storage: Storage, table: ManifestTable) -> ShardTable:
     """Read a table's list of shards; raises CorruptionError where it is not the published one."""
-    path = table.shards["path"]
-    data = storage.read(path)
-    if hashlib.sha256(data).hexdigest() != table.shards["sha256"]:
+    return ShardTable.from_bytes(_read_named(storage, table.shards))
+
+
+def read_duplicates(storage: Storage, table: ManifestTable) -> Duplicates | None:
+    """Read a table's list of duplicates; None where it has none.
+
+    Raises CorruptionError where it is not the published one.
+    """
+    if table.duplicates is None:
+        return None
+    return Duplicates.from_bytes(_read_named(storage, table.duplicates), table.duplicates["path"], table.rows)
+
+
+def _read_named(storage: Storage, file: Mapping[str, Any]) -> bytes:
+    """Read a file that a manifest names; raises CorruptionError where it is not the one."""
+    data = storage.read(file["path"])
+    if hashlib.sha256(data).hexdigest() != file["sha256"]:
         raise CorruptionError(
-            "does not match the checksum in its manifest", where=path, fix="restore the file from a copy"
+            "does not match the checksum in its manifest", where=file["path"], fix="restore the file from a copy"
         )
-    return ShardTable.from_bytes(data)
+    return data

@@ -30,20 +30,26 @@ class PairedTables:
         tables: Name → table, in the order in which they were named.
     """
 
-    def __init__(self, tables: Mapping[str, Table]) -> None:
+    def __init__(self, tables: Mapping[str, Table], *, distinct: bool = False) -> None:
         """Pair tables, two at least; `Dataset.paired` does."""
         self.tables = dict(tables)
+        self._duplicates = next(iter(self.tables.values())).known_duplicates() if distinct else None
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """int64 `[item, table]`: the number of each item's row in each table."""
         places = [_places(table) for table in self.tables.values()]
         shared = reduce(lambda one, other: one[np.isin(one, other, assume_unique=True)], places)
-        return np.stack([np.searchsorted(one, shared) for one in places], axis=1)
+        rows = np.stack([np.searchsorted(one, shared) for one in places], axis=1)
+        if self._duplicates is None:
+            return rows
+        # The row that all equal ones repeat may itself be missing here.
+        _, firsts = np.unique(self._duplicates.survivors(rows[:, 0]), return_index=True)
+        return rows[np.sort(firsts)]
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Name → how many rows of the table are of items that another of the tables has no row of."""
+        """Name → how many rows of the table are of items that another has no row of, or that repeat an earlier one."""
         return {name: len(table) - len(self) for name, table in self.tables.items()}
 
     def __len__(self) -> int:
@@ -59,7 +65,7 @@ class PairedTables:
 
     def __iter__(self) -> Iterator[dict[str, Row]]:
         """Yield the rows of all items in order, by their tables' names; one shard of each table at a time is held."""
-        streams = [_chosen(table, self.rows[:, place]) for place, table in enumerate(self.tables.values())]
+        streams = [table.chosen(self.rows[:, place]) for place, table in enumerate(self.tables.values())]
         for rows in zip(*streams, strict=True):
             yield dict(zip(self.tables, rows, strict=True))
 
@@ -115,17 +121,3 @@ def _places(table: Table) -> npt.NDArray[np.int64]:
         shard = table.open_shard(index)
         found.append((np.int64(shard.header.split) << 40) + shard.ordinals)
     return np.concatenate(found)
-
-
-def _chosen(table: Table, numbers: npt.NDArray[np.int64]) -> Iterator[Row]:
-    """Yield the rows of a table with these numbers, which increase."""
-    wanted = iter(numbers.tolist())
-    next_one = next(wanted, None)
-    if next_one is None:
-        return
-    for number, row in enumerate(table):
-        if number == next_one:
-            yield row
-            next_one = next(wanted, None)
-            if next_one is None:
-                return

@@ -51,6 +51,7 @@ class CheckedPart:
         statistics: The part's statistics, in the same manner.
         bytes: Bytes of its shard that were read.
         rows: Rows in its shard.
+        digests: uint8 `[row * DIGEST_BYTES]`, those of its rows; None where they have none, or the shard is damaged.
     """
 
     part: Part
@@ -59,6 +60,7 @@ class CheckedPart:
     statistics: PartStatistics | None = None
     bytes: int = 0
     rows: int = 0
+    digests: npt.NDArray[np.uint8] | None = None
 
     def problem(self, path: str, what: str, offset: int | None = None) -> None:
         """Take note of a problem."""
@@ -101,6 +103,7 @@ def check_part(storage: Storage, part: Part, heeded: int = 0, takedown: Takedown
         checked = check_shard(storage, part.table, part.shard)
         result.problems += checked.problems
         result.bytes, result.rows, ordinals = checked.bytes, checked.rows, checked.ordinals
+        result.digests = checked.digests
         if takedown is not None and checked.opened is not None:
             keys = [checked.opened.key(row) for row in range(len(checked.opened))]
             _check_keys(part.shard.path, keys, takedown, result)

@@ -7,14 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tokenmill import layout
+from tokenmill.duplicates import digests_of, has_digests
+from tokenmill.ir.streams import SHA256
 from tokenmill.layout import ReceiptName
 from tokenmill.receipts import FileReference, Receipt, ShardReference, latest_receipt
 from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
 from tokenmill.storage.outputs import Storage
 
 
-def put_shard(storage: Storage, header: ShardHeader, rows: ShardRows) -> tuple[ShardReference, bytes]:
-    """Store a shard; returns what a receipt says of it, and the checksums of its blocks as statistics keep them."""
+def put_shard(storage: Storage, header: ShardHeader, rows: ShardRows) -> tuple[ShardReference, dict[str, bytes]]:
+    """Store a shard; returns what a receipt says of it, and what the part's statistics keep of it for publication.
+
+    That is `blocks`, the checksums of its blocks, and `digests`, those of its rows where they have them.
+    """
     shard = serialise_shard(header, rows)
     path = layout.shard(header.table, header.split, header.part, shard.sha256)
     entry = storage.put(path, shard.pieces)
@@ -27,7 +32,10 @@ def put_shard(storage: Storage, header: ShardHeader, rows: ShardRows) -> tuple[S
         tokens={name: len(stream.values) for name, stream in rows.streams.items()},
         value_offsets=shard.value_offsets,
     )
-    return reference, shard.blocks.astype("<u4").tobytes()
+    kept = {"blocks": shard.blocks.astype("<u4").tobytes()}
+    if has_digests(header.streams):
+        kept["digests"] = digests_of(rows.streams[SHA256].values).tobytes()
+    return reference, kept
 
 
 def put_statistics(storage: Storage, part: ReceiptName, data: bytes) -> FileReference:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +74,7 @@ class _Rewriting:
         path = receipt.statistics.path
         decoded = decode(read_checked(storage, receipt.statistics, "its receipt"), path)
         self._statistics = PartStatistics.from_decoded(decoded, path)
-        self._blocks = decoded.extra.get("blocks")
+        self._extra = decoded.extra
 
     def run(self) -> Rewritten:
         receipt, storage, name = self._receipt, self._storage, self._receipt.name
@@ -81,8 +82,7 @@ class _Rewriting:
         rejects, rejects_gone = self._without_rejects()
         statistics = receipt.statistics
         if rows_gone or rejects_gone:
-            extra = {} if self._blocks is None else {"blocks": self._blocks}
-            statistics = put_statistics(storage, name, self._statistics.to_arrow_bytes(extra))
+            statistics = put_statistics(storage, name, self._statistics.to_arrow_bytes(self._extra))
         mine = replace(
             receipt,
             shards=shards,
@@ -110,20 +110,20 @@ class _Rewriting:
         statistics = PartStatistics.start(self._statistics.specs)
         statistics.rejected = self._statistics.rejected
         shards: tuple[ShardReference, ...] = ()
-        self._blocks, old = None, self._statistics
+        extra: Mapping[str, bytes] = {}
         if kept.any():
             for stream in shard.streams.values():
                 stream.require(0, len(shard))
-            sizes, self._exact = row_sizes(self._plan, self._receipt, shard, old)
+            sizes, self._exact = row_sizes(self._plan, self._receipt, shard, self._statistics)
             rows = _rows_of(shard, kept)
             statistics.add_rows(sizes[kept], rows.streams)
-            made, self._blocks = put_shard(self._storage, shard.header, rows)
+            made, extra = put_shard(self._storage, shard.header, rows)
             shards = (made,)
-        self._statistics = statistics
+        self._statistics, self._extra = statistics, extra
         return shards, int(taken.sum())
 
     def _open(self, reference: ShardReference) -> OpenShard:
-        checksums = np.frombuffer(self._blocks or b"", "<u4")
+        checksums = np.frombuffer(self._extra.get("blocks", b""), "<u4")
         data = open_bytes(self._storage, reference.path, reference.size_bytes, checksums, check_values=True)
         shard = OpenShard(data, reference.value_offsets or {})
         if len(shard) != reference.rows or shard.header.fingerprint != self._receipt.fingerprint:

@@ -312,9 +312,9 @@ class _PartBuilder:
         # Once for the part: a batch at a time costs more.
         self._statistics.add_rows(_concatenate(self._sizes, np.int64), rows.streams)
         shards: tuple[ShardReference, ...] = ()
-        extra = {}
+        extra: dict[str, bytes] = {}
         if len(rows):
-            shard, extra["blocks"] = put_shard(work.storage, self._header(), rows)
+            shard, extra = put_shard(work.storage, self._header(), rows)
             shards = (shard,)
         statistics = put_statistics(work.storage, part, self._statistics.to_arrow_bytes(extra))
         rejects = None

@@ -19,6 +19,7 @@ import numpy as np
 
 from tokenmill import layout
 from tokenmill.canonical import digest
+from tokenmill.duplicates import DigestCollector, Duplicates, has_digests
 from tokenmill.errors import CorruptionError, RejectedFractionError, RunError
 from tokenmill.layout import ReceiptName
 from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest
@@ -139,6 +140,8 @@ def publish(
 ) -> Manifest:
     """Publish a plan whose parts are all done; returns the manifest, an earlier one if it was published before.
 
+    Memory: the merged statistics of a table, and where its rows have digests about 30 bytes a row (`duplicates`).
+
     Raises:
         RunError: a part is missing, or keys were taken down since the plan was made.
         RejectedFractionError: too many items were rejected.
@@ -193,9 +196,15 @@ def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestT
     table = parts.table
     merged = MergedStatistics.start(table.tokenizer.streams)
     rows: list[dict[str, Any]] = []
+    digests = None
+    if has_digests(table.tokenizer.streams):
+        digests = DigestCollector(sum(receipt.rows for receipt in parts.receipts))
     files = _statistics_files(storage, parts.receipts)
-    for receipt, (statistics, blocks) in zip(parts.receipts, files, strict=True):
+    for receipt, (statistics, extra) in zip(parts.receipts, files, strict=True):
         merged.add(plan.splits.sources[receipt.name.split], statistics)
+        if digests is not None:
+            kept = np.frombuffer(extra["digests"], np.uint8) if "digests" in extra else None
+            digests.add(kept, receipt.rows, receipt.statistics.path)
         for shard in receipt.shards:
             row = {
                 "split": receipt.name.split,
@@ -204,7 +213,7 @@ def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestT
                 "sha256": shard.sha256,
                 "size_bytes": shard.size_bytes,
                 "rows": shard.rows,
-                "blocks": blocks,
+                "blocks": extra.get("blocks", b""),
             }
             for stream in table.tokenizer.streams:
                 row[f"tokens.{stream}"] = (shard.tokens or {})[stream]
@@ -234,13 +243,26 @@ def _publish_table(storage: Storage, plan: Plan, parts: TableParts) -> ManifestT
         rejected=parts.rejected,
         summary=summary,
         taken_down=parts.taken_down,
+        duplicates=None if digests is None else _put_duplicates(storage, plan.generation, table.name, digests.find()),
     )
 
 
-def _statistics_files(storage: Storage, receipts: Sequence[Receipt]) -> Iterator[tuple[PartStatistics, bytes]]:
-    """Read parts' statistics and their shards' block checksums, on threads, in order, a bounded number ahead."""
+def _put_duplicates(
+    storage: Storage, generation: int, table: str, duplicates: Duplicates | None
+) -> Mapping[str, Any] | None:
+    if duplicates is None:
+        return None
+    data = duplicates.to_bytes()
+    return _put(storage, generation, table, layout.manifest_duplicates, data, len(duplicates))
 
-    def read(receipt: Receipt) -> tuple[PartStatistics, bytes]:
+
+_StatisticsFile = tuple[PartStatistics, Mapping[str, bytes]]
+
+
+def _statistics_files(storage: Storage, receipts: Sequence[Receipt]) -> Iterator[_StatisticsFile]:
+    """Read parts' statistics, and what else these files keep, on threads, in order, a bounded number ahead."""
+
+    def read(receipt: Receipt) -> _StatisticsFile:
         file = receipt.statistics
         data = storage.read(file.path)
         if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -248,7 +270,7 @@ def _statistics_files(storage: Storage, receipts: Sequence[Receipt]) -> Iterator
                 "does not match the checksum in its receipt", where=file.path, fix="run the job again to make it anew"
             )
         decoded = decode(data, file.path)
-        return PartStatistics.from_decoded(decoded, file.path), decoded.extra.get("blocks", b"")
+        return PartStatistics.from_decoded(decoded, file.path), decoded.extra
 
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(receipts), _READERS):

@@ -26,6 +26,8 @@ _EXTRA_OF_MODULE = {
     "diffusers": "networks",
     "fastokens": "text",
     "huggingface_hub": "text",
+    "llvmlite": "ir",
+    "numba": "ir",
     "safetensors": "networks",
     "pocketsphinx": "phones",
     "sentencepiece": "text",

@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from tokenmill import layout
 from tokenmill.canonical import canonical_json
+from tokenmill.duplicates import digests_of, has_digests
 from tokenmill.errors import CorruptionError, MissingFileError, TokenmillError
+from tokenmill.ir.streams import SHA256
 from tokenmill.manifests import ManifestTable, ShardTable
 from tokenmill.shard_files import OpenShard, OpenStream, ShardBytes
 from tokenmill.shards import BLOCK_BYTES, ShardHeader, block_checksums, shard_schema
@@ -83,6 +85,7 @@ class CheckedShard:
         rows: Rows in it.
         ordinals: int64 `[row]`; None where the shard is not what was published.
         opened: The shard; None in the same case. Values of its streams are not there.
+        digests: uint8 `[row * DIGEST_BYTES]`, those of its rows; None in the same case, and where rows have none.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -90,6 +93,7 @@ class CheckedShard:
     rows: int = 0
     ordinals: npt.NDArray[np.int64] | None = None
     opened: OpenShard | None = None
+    digests: npt.NDArray[np.uint8] | None = None
 
 
 def check_shard(storage: Storage, table: ManifestTable, shard: ListedShard) -> CheckedShard:
@@ -126,6 +130,7 @@ class _ShardCheck:
         self._storage = storage
         self._table = table
         self._shard = shard
+        self._sha256 = bytearray() if has_digests(table.streams) else None
         self.result = CheckedShard()
 
     def run(self) -> None:
@@ -144,6 +149,8 @@ class _ShardCheck:
         self.result.rows = len(opened)
         self.result.ordinals = opened.ordinals
         self.result.opened = opened
+        if self._sha256 is not None and not self.result.problems:
+            self.result.digests = digests_of(np.frombuffer(self._sha256, np.uint8))
 
     def _problem(self, what: str, offset: int | None = None) -> None:
         self.result.problems.append(Problem(self._shard.path, what, offset))
@@ -157,7 +164,7 @@ class _ShardCheck:
             return False
         if entry.size_bytes != shard.size_bytes:
             self._problem(f"has {entry.size_bytes} bytes in place of {shard.size_bytes}")
-        streams = [_ValueRange(name, spec, shard) for name, spec in self._table.streams.items()]
+        streams = {name: _ValueRange(name, spec, shard) for name, spec in self._table.streams.items()}
         hasher = hashlib.sha256()
         bad_block: int | None = None
         offset = 0
@@ -168,10 +175,12 @@ class _ShardCheck:
                 checksum = block_checksums([memoryview(block)])[0]
                 if bad_block is None and (number >= len(shard.blocks) or checksum != shard.blocks[number]):
                     bad_block = number
-                for stream in streams:
+                for name, stream in streams.items():
                     stream.look_at(offset, block)
+                    if name == SHA256 and self._sha256 is not None:
+                        self._sha256 += stream.part_of(offset, block)
                 if offset + len(block) <= shard.size_bytes and not any(
-                    stream.start <= offset and offset + len(block) <= stream.stop for stream in streams
+                    stream.start <= offset and offset + len(block) <= stream.stop for stream in streams.values()
                 ):
                     data.keep(offset, block)
                 offset += len(block)
@@ -182,7 +191,7 @@ class _ShardCheck:
         if hasher.hexdigest() != shard.sha256:
             self._problem(f"its sha256 is {hasher.hexdigest()}, not {shard.sha256}")
             return False
-        for stream in streams:
+        for stream in streams.values():
             if stream.problem is not None:
                 self._problem(*stream.problem)
         return True
@@ -249,6 +258,10 @@ class _ValueRange:
         self.start = shard.value_offsets[name]
         self.stop = self.start + shard.tokens[name] * self._dtype.itemsize
         self.problem: tuple[str, int] | None = None
+
+    def part_of(self, offset: int, block: bytes) -> bytes:
+        """Return what of the values lies in one block of the file."""
+        return block[max(self.start - offset, 0) : max(self.stop - offset, 0)]
 
     def look_at(self, offset: int, block: bytes) -> None:
         """Check the ids in one block of the file."""

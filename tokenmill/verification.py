@@ -1,8 +1,8 @@
 """Verification: whether every byte of a published dataset is the one that was published, and every item accounted for.
 
-Checked are the seals of manifests and plans, the checksums of shard tables and statistics, each shard's blocks,
-sha256 and contents, by the receipts that of each part rows and rejects are exactly its items, and that no key of the
-newest generation was taken down.
+Checked are the seals of manifests and plans, the checksums of shard tables, statistics and lists of duplicates, each
+shard's blocks, sha256 and contents, by the receipts that of each part rows and rejects are exactly its items, and that
+in the newest generation the duplicates are those that the rows' digests tell, and no key was taken down.
 
 A dataset may be copied without what readers do not need. A directory that is absent as a whole (`plans/`, or a
 table's `receipts/`) is a note: its checks are left out. A single file absent from a directory is a problem.
@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 from tokenmill import layout
 from tokenmill.canonical import digest
+from tokenmill.duplicates import DigestCollector, Duplicates, has_digests
 from tokenmill.errors import CorruptionError, DatasetError, MissingFileError
 from tokenmill.layout import parse_generation
-from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_manifest, read_shard_table
+from tokenmill.manifests import Manifest, ManifestTable, ShardTable, read_duplicates, read_manifest, read_shard_table
 from tokenmill.part_checks import Accounts, CheckedPart, Part, check_part, paired, read_checked
 from tokenmill.plans import Plan, read_plan
 from tokenmill.receipts import FileReference, list_receipts, newest_names
@@ -121,11 +122,12 @@ class _Verification:
             for manifest in manifests:
                 for table in manifest.tables.values():
                     shards, statistics = self._sidecars(manifest, table)
+                    duplicates = self._duplicates(table)
                     if shards is None:
                         continue
                     if manifest is manifests[0]:
                         check = partial(check_part, self._storage, heeded=manifest.takedown, takedown=takedown)
-                        self._table(pool, check, plans.get(manifest.generation), table, shards, statistics)
+                        self._table(pool, check, plans.get(manifest.generation), table, shards, statistics, duplicates)
                     else:
                         self._older_shards(pool, table, shards, seen)
                     if len(manifests) > 1:
@@ -232,6 +234,16 @@ class _Verification:
                 self._problem(where, f"the fingerprint of table {table.name!r} is not that of its shards")
         return shards, statistics
 
+    def _duplicates(self, table: ManifestTable) -> Duplicates | None:
+        """Check a table's list of duplicates by itself; None where it has none, or it is damaged."""
+        if table.duplicates is None:
+            return None
+        path = table.duplicates["path"]
+        duplicates = self._attempt(path, partial(read_duplicates, self._storage, table))
+        if duplicates is not None and len(duplicates) != table.duplicates["count"]:
+            self._problem(path, f"lists {len(duplicates)} rows; the manifest says {table.duplicates['count']}")
+        return duplicates
+
     def _merged(self, table: ManifestTable) -> MergedStatistics:
         file = FileReference(**{name: table.statistics[name] for name in ("path", "sha256", "size_bytes")})
         return MergedStatistics.from_arrow_bytes(read_checked(self._storage, file, "its manifest"), file.path)
@@ -250,8 +262,9 @@ class _Verification:
         table: ManifestTable,
         listed: ShardTable,
         statistics: MergedStatistics | None,
+        duplicates: Duplicates | None,
     ) -> None:
-        """Check a table of the newest generation: its shards, and every item by its receipts."""
+        """Check a table of the newest generation: its shards, its duplicates, and every item by its receipts."""
         names = newest_names(list(list_receipts(self._storage, table.name)))
         accounts = None
         if not names:
@@ -266,8 +279,13 @@ class _Verification:
         else:
             last = int(listed.column("split").max(initial=-1))
             names = [name for name in names if name.split <= last]
+        digests = None
+        if duplicates is not None and has_digests(table.streams):
+            digests = DigestCollector(int(listed.column("rows").sum()))
         for result in _in_order(pool, check, paired(table, listed, names)):
             self._take(result)
+            if digests is not None and result.part.shard is not None:
+                digests.add(result.digests, result.part.shard.rows, result.part.shard.path)
             if accounts is not None:
                 self._report.problems += accounts.add(result)
         if accounts is not None:
@@ -277,6 +295,11 @@ class _Verification:
             if accounts.statistics is not None and accounts.taken_down != table.taken_down:
                 what = f"{accounts.taken_down} items were taken down; the manifest says {table.taken_down}"
                 self._problem(table.shards["path"], what)
+        if digests is not None and table.duplicates is not None:
+            found = digests.find()
+            if found is not None and found != duplicates:
+                what = f"is not what the digests of the rows tell: {len(found)} repeat an earlier one"
+                self._problem(table.duplicates["path"], what)
 
     def _take(self, result: CheckedPart) -> None:
         report = self._report

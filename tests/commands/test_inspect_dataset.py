@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import hashed_text
 from tests.commands.conftest import Run
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.mosaics import mosaic_job, register, write_pictures
@@ -80,6 +81,17 @@ def test_object_storage(run: Run, s3_root: str, inputs: Path) -> None:
     assert run("clean", s3_root).code == 0
     replayed = run("replay", s3_root, "--table", "text", "--split", "0", "--ordinal", "2", "--json")
     assert replayed.json["key"] == "doc-2"
+
+
+def test_duplicates(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed_text.register(monkeypatch)
+    root = str(tmp_path / "out")
+    hashed_text.hashed_dataset(root, tmp_path / "in")
+    repeats, rows = len(hashed_text.expected()), len(hashed_text.KEYS)
+    tables = run("inspect", root, "--json").json["tables"]
+    assert [table["duplicates"] for table in tables.values()] == [repeats, None]
+    shown = run("inspect", root).out
+    assert shown.count(f"{repeats} rows repeat an earlier one; {rows - repeats} are distinct") == 1
 
 
 def test_images(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Annotated, ClassVar, Literal
 
 import pytest
@@ -103,3 +105,15 @@ def test_one_that_does_not_load_hides_no_other(run: Run, monkeypatch: pytest.Mon
     found = {one["id"]: one for one in run("tokenizers", "--json").json}
     assert str(error).split("\n")[0] in found["tiktoken"]["problem"]
     assert found["tiktoken"]["modality"] is None
+
+
+def test_one_is_listed_with_its_options_where_its_extra_is_missing() -> None:
+    blocked = "import sys; sys.modules['numba'] = None; from tokenmill.commands import main; main()"
+
+    def without_numba(*arguments: str) -> str:
+        command = [sys.executable, "-c", blocked, "tokenizers", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    (line,) = (line for line in without_numba().splitlines() if line.startswith("llvm-ir"))
+    assert line.split()[:3] == ["llvm-ir", "llvm-ir", "Tokens"]
+    assert "mode: 'lexeme' | 'line', default 'line'" in without_numba("llvm-ir")

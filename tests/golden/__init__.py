@@ -18,6 +18,7 @@ from tests.datasets import build_dataset, job_of, write_jsonl
 from tests.shard_cases import header, rows_of
 from tests.test_receipts import a_receipt
 from tokenmill.contract import Asset, ResolvedTokenizer
+from tokenmill.duplicates import Duplicates
 from tokenmill.jobs import Job, parse_job
 from tokenmill.manifests import Manifest, ManifestTable, ShardTable
 from tokenmill.plans import Plan, PlannedTable, SplitTable, write_plan
@@ -179,6 +180,11 @@ def manifest() -> Manifest:
     )
 
 
+def duplicates() -> Duplicates:
+    """Return the list of duplicates."""
+    return Duplicates(np.array([2, 3, 1 << 33]), np.array([0, 1, 0]))
+
+
 def rejects() -> bytes:
     """Return the lines of rejected items."""
     with RejectLines("text", 7, "docs") as lines:
@@ -200,6 +206,9 @@ def files() -> Mapping[str, bytes]:
         later_plan = Path(root, "plans", "000002.json").read_bytes()
     table = manifest().tables["text"]
     later = replace(manifest(), takedown=3, tables={"text": replace(table, taken_down=4)})
+    path = "manifests/000002-text-0123456789abcdef.duplicates.arrow"
+    listed = {"path": path, "sha256": "3" * 64, "size_bytes": 3, "count": 3}
+    repeating = replace(manifest(), tables={"text": replace(table, duplicates=listed)})
     return {
         "shard-v1.arrow": b"".join(shard().pieces),
         "receipt-v1.json": a_receipt().to_bytes(),
@@ -207,10 +216,12 @@ def files() -> Mapping[str, bytes]:
         "splits-v1.arrow": written[splits],
         "manifest-v1.json": seal(manifest().to_json()),
         "shards-v1.arrow": shard_table().to_bytes(),
+        "duplicates-v1.arrow": duplicates().to_bytes(),
         "rejects-v1.jsonl": rejects(),
         "receipt-v2.json": replace(a_receipt(), takedown=3, taken_down=2, items=102).to_bytes(),
         "plan-v2.json": later_plan,
         "manifest-taken-down-v1.json": seal(later.to_json()),
+        "manifest-duplicates-v1.json": seal(repeating.to_json()),
         "takedown-v1.json": taken[".json"],
         "takedown-keys-v1.arrow": taken[".keys.arrow"],
         "takedown-parts-v1.arrow": taken[".parts.arrow"],

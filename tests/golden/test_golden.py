@@ -14,6 +14,7 @@ from tests.datasets import build_dataset
 from tests.shard_cases import header, rows_of
 from tests.test_receipts import a_receipt
 from tokenmill import layout
+from tokenmill.duplicates import Duplicates
 from tokenmill.manifests import ShardTable, read_manifest, read_shard_table
 from tokenmill.plans import SplitTable, read_plan
 from tokenmill.receipts import Receipt, latest_receipt, sha256_of
@@ -22,9 +23,9 @@ from tokenmill.storage.outputs import Storage
 from tokenmill.takedown_lists import read_takedown
 
 NAMES = (
-    "manifest-taken-down-v1.json", "manifest-v1.json", "plan-v1.json", "plan-v2.json", "receipt-v1.json",
-    "receipt-v2.json", "rejects-v1.jsonl", "shard-v1.arrow", "shards-v1.arrow", "splits-v1.arrow",
-    "takedown-keys-v1.arrow", "takedown-parts-v1.arrow", "takedown-v1.json",
+    "duplicates-v1.arrow", "manifest-duplicates-v1.json", "manifest-taken-down-v1.json", "manifest-v1.json",
+    "plan-v1.json", "plan-v2.json", "receipt-v1.json", "receipt-v2.json", "rejects-v1.jsonl", "shard-v1.arrow",
+    "shards-v1.arrow", "splits-v1.arrow", "takedown-keys-v1.arrow", "takedown-parts-v1.arrow", "takedown-v1.json",
 )  # fmt: skip
 
 
@@ -120,6 +121,15 @@ def test_the_table_of_shards_is_read() -> None:
     table = ShardTable.from_bytes(read("shards-v1.arrow"))
     assert table.rows() == golden.shard_table().rows()
     assert table.blocks(0).tolist() == block_checksums([memoryview(read("shard-v1.arrow"))]).tolist()
+
+
+def test_the_list_of_duplicates_is_read(tmp_path: Path) -> None:
+    assert Duplicates.from_bytes(read("duplicates-v1.arrow"), "x", 1 << 34) == golden.duplicates()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / layout.manifest(2)).write_bytes(read("manifest-duplicates-v1.json"))
+    listed = read_manifest(Storage.open(str(tmp_path))).tables["text"].duplicates
+    assert listed is not None
+    assert (listed["size_bytes"], listed["count"]) == (3, 3)
 
 
 def test_the_rejects_are_read() -> None:

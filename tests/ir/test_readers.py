@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,13 +13,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.ir.samples import TEXT, compiled, descriptors
 from tests.ir.test_reading import crashing
-from tokenmill.errors import ItemError, MissingExtraError
+from tokenmill.errors import ItemError, MissingExtraError, RunError
 from tokenmill.ir import readers as readers_module
 from tokenmill.ir import reasons
 from tokenmill.ir.canonical import Canonical
@@ -26,6 +28,7 @@ from tokenmill.ir.ir_file import IrFile, IrOptions
 from tokenmill.ir.readers import Readers, ZygoteGone, close_readers, shared_readers
 
 CHOICES = Canonical().choices()
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -200,3 +203,108 @@ def test_a_reader_that_is_stopped_is_replaced_once(readers: Readers, monkeypatch
         read(readers)
     assert caught.value.reason == reasons.READER_TIMED_OUT
     assert children(readers) == []
+
+
+def test_what_a_whole_group_is_sent_is_the_owners_business(readers: Readers) -> None:
+    wanted = read(readers)
+    (reader,) = children(readers)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for pid in (reader.pid, readers.pid):
+            os.kill(pid, number)
+    assert read(readers) == wanted
+    assert children(readers) == [reader]
+
+
+def test_a_zygote_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_readers()
+    monkeypatch.setattr(readers_module, "_ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(readers_module, "_END_SECONDS", 0.1)
+    stopped = psutil.Process(shared_readers().pid)
+    stopped.suspend()
+    assert IrFile(TEXT).module(Canonical()).census.defined == 1
+    assert not stopped.is_running()
+    close_readers()
+
+
+def test_a_zygote_that_is_killed_before_it_is_ready_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_readers()
+    started = subprocess.Popen
+    killed: list[int] = []
+
+    def killing(*arguments: Any, **others: Any) -> Any:
+        process = started(*arguments, **others)
+        if len(killed) < 2:
+            process.kill()
+            killed.append(process.pid)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", killing)
+    before = descriptors()
+    assert IrFile(TEXT).module(Canonical()).census.defined == 1
+    assert len(killed) == 2
+    assert not any(psutil.pid_exists(pid) for pid in killed)
+    close_readers()
+    assert descriptors() == before
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_anothers(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readers, "_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            read(readers)
+    with pytest.raises(ZygoteGone):
+        read(readers)
+
+
+def test_an_interrupt_while_a_reader_works_ends_it(readers: Readers) -> None:
+    read(readers)
+    (reader,) = children(readers)
+    reader.suspend()
+    interrupting = threading.Timer(0.3, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        read(readers)
+    interrupting.join()
+    assert children(readers) == []
+    assert read(readers)
+
+
+def test_a_machine_without_room_for_a_process_is_no_fault_of_a_module(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(readers, "_ask", lambda *_: {"failed": "Resource temporarily unavailable"})
+        with pytest.raises(RunError, match="temporarily unavailable"):
+            read(readers)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+    try:
+        with pytest.raises(RunError, match="Too many open files"):
+            read(readers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert descriptors() == before
+    assert read(readers)
+
+
+IGNORING = """
+import signal
+for number in (signal.SIGCHLD, signal.SIGXCPU):
+    signal.signal(number, signal.SIG_IGN)
+from tests.ir.test_reading import LARGE, crashing, refused
+print(refused(crashing())[0], refused(LARGE, cpu_seconds=0.2)[0])
+"""
+
+
+def test_what_the_owner_ignores_its_readers_do_not() -> None:
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORING], capture_output=True, text=True, check=True, env=environment, cwd=REPOSITORY
+    )
+    assert (done.stdout, done.stderr) == (f"{reasons.READER_CRASHED} {reasons.READER_TIMED_OUT}\n", "")

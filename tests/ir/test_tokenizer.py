@@ -32,6 +32,13 @@ def test_prepared_modules_fill_their_streams() -> None:
     assert rows[0]["module"].tolist() == [len(TEXT), len(preparation.prepare(IrFile(TEXT)).text), 1, 1, 1]
     assert rows[0]["opcodes"].sum() == 6
     assert rows[1]["module"][2] == len(rows[1]["function_hashes"]) == len(np.unique(rows[1]["function_hashes"]))
+    assert rows[0]["instructions"].tolist() == [6]
+    assert rows[0]["types"].sum() == 7
+    assert (rows[0]["called_names"].tobytes(), rows[0]["called_counts"].tolist()) == (b"puts\n", [1])
+    names = rows[1]["called_names"].tobytes().splitlines()
+    assert [*zip(names, rows[1]["called_counts"].tolist(), strict=True)] == preparation.prepare(
+        IrFile(compiled("cpp-clang19.bc"))
+    ).census.most_called()
     assert not np.array_equal(rows[0]["sha256"], rows[1]["sha256"])
 
 

@@ -16,12 +16,17 @@ import numpy as np
 from tokenmill import layout
 from tokenmill.canonical import digest
 from tokenmill.contract import ResolvedTokenizer
+from tokenmill.duplicates import Duplicates
 from tokenmill.manifests import Manifest, ManifestTable, ShardTable
 from tokenmill.sealed import seal
 from tokenmill.shards import ShardHeader, ShardRows, serialise_shard
 from tokenmill.streams import Jagged, StreamSpec
 
 IDS = StreamSpec("uint32", vocabulary_size=1_000_000)
+#: Where pieces of documents end in `ids`; some are empty, and some documents have none.
+ENDS = StreamSpec("uint16", ("piece",), ends_of="ids")
+#: A value for each piece; many have one in common.
+KINDS = StreamSpec("uint64", ("piece",))
 CODEBOOK_SIZE = 1009
 
 
@@ -44,15 +49,17 @@ def write_corpus(
     streams: Mapping[str, StreamSpec] | None = None,
     tokenizer: str = "counting",
     first_id: int = 0,
+    duplicates: Mapping[int, int] | None = None,
 ) -> str:
     """Publish a table `text`; returns the dataset's uri.
 
     Args:
         root: Where; a directory that need not exist.
         shards: For every shard the lengths of its documents, in tokens.
-        streams: The streams, all of these lengths, or more where `frame_hz` says so; default `ids`.
+        streams: The streams, all of these lengths, or more where `frame_hz` says so, or ends in them; default `ids`.
         tokenizer: Another name gives another fingerprint.
         first_id: Id of the first token.
+        duplicates: Rows that are said to repeat an earlier one, and that one; default nothing is said.
     """
     specs = streams or {"ids": IDS}
     fingerprint = digest({"tokenizer": tokenizer, "streams": {name: spec.to_json() for name, spec in specs.items()}})
@@ -103,14 +110,30 @@ def write_corpus(
         statistics={},
         rejected=0,
         summary={},
+        duplicates=None if duplicates is None else _write_duplicates(root, duplicates),
     )
     manifest = Manifest(1, "test", "2026-01-01T00:00:00+00:00", published.fingerprint, {"text": published}, "", "0")
     _write(root / layout.manifest(1), seal(manifest.to_json()))
     return str(root)
 
 
+def _write_duplicates(root: Path, duplicates: Mapping[int, int]) -> dict[str, str]:
+    pairs = np.array(sorted(duplicates.items()), np.int64).reshape(-1, 2)
+    data = Duplicates(pairs[:, 0].copy(), pairs[:, 1].copy()).to_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = layout.manifest_duplicates(1, "text", sha256)
+    _write(root / path, data)
+    return {"path": path, "sha256": sha256}
+
+
 def _counting(first: int, lengths: Sequence[int], spec: StreamSpec) -> Jagged:
-    """Rows whose tokens count up; of codes, those of every frame in order."""
+    """Rows whose tokens count up; of codes, those of every frame in order; of pieces, where some end."""
+    if spec.dims == ENDS.dims:
+        drawn = np.random.default_rng(first)
+        rows = [np.sort(drawn.integers(0, length + 1, drawn.integers(0, 5))) for length in lengths]
+        for row, length in zip(rows, lengths, strict=True):
+            row[-1:] = drawn.choice([length, *row[-1:]])
+        return Jagged.from_rows(rows if spec.ends_of else [row % 5 for row in rows], spec)
     if len(spec.dims) == 1:
         values = np.arange(first, first + sum(lengths)).astype(spec.dtype)
         return Jagged.from_lengths(values, np.array(lengths, np.int64))

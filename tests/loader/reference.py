@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ class Reference:
     """A table's tokens, document by document.
 
     Attributes:
-        documents: Row number → its ids, the separator included; of some patterns those of all codebooks at each step.
+        documents: Number → its ids, the separator included; of some patterns those of all codebooks at each step.
+        places: Number → its row, and which document of the row it is.
         ring: (document, position) of every token in source order.
     """
 
@@ -40,12 +42,29 @@ class Reference:
         subset: Subset | None = None,
         prefix: int | None = None,
         pattern: Pattern | None = None,
+        documents: str | None = None,
+        skip_duplicates: bool = False,
+        distinct: str | None = None,
     ) -> None:
-        rows = enumerate(tokenmill.open(uri)[table])
-        kept = [(number, row) for number, row in rows if subset is None or subset.contains(row.key)]
-        self.documents: dict[int, list[Any]] = {
-            number: laid_out(row.streams, stream, prefix, pattern) for number, row in kept
-        }
+        opened = tokenmill.open(uri)[table]
+        skipped = set(opened.known_duplicates().rows.tolist()) if skip_duplicates else set()
+        self.documents: dict[int, list[Any]] = {}
+        self.places: dict[int, tuple[int, int]] = {}
+        seen: set[int] = set()
+        number = 0
+        for place, row in enumerate(opened):
+            values = row.streams[distinct].tolist() if distinct else []
+            whole = laid_out(row.streams, stream, None if documents else prefix, pattern)
+            ends = [*row.streams[documents].tolist(), len(whole)] if documents else [len(whole)]
+            for part, (start, stop) in enumerate(pairwise([0, *ends])):
+                behind = documents is not None and part == len(ends) - 1 and start == stop
+                left_out = (subset is not None and not subset.contains(row.key)) or place in skipped
+                left_out = left_out or not seen.isdisjoint(values[part : part + 1])
+                seen.update(values[part : part + 1])
+                if not left_out and not (behind and separator is not None):
+                    self.documents[number] = whole[start:stop][: prefix if documents else None]
+                    self.places[number] = (place, part)
+                number += 1
         if separator is not None:
             spec = tokenmill.open(uri)[table].streams.get(stream or "")
             width = (pattern.codebooks or (spec.shape[1] if spec else 0) or 0) if pattern else 0

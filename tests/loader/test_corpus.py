@@ -1,35 +1,38 @@
 import pickle
-import threading
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tokenmill
 from tests.datasets import build_dataset, job_of, write_jsonl
-from tests.loader.corpora import IDS, SEPARATOR, write_corpus
+from tests.loader.corpora import ENDS, IDS, KINDS, SEPARATOR, write_corpus
 from tests.loader.reference import Reference
 from tokenmill.errors import DatasetError, LoaderError
 from tokenmill.loader import Subset, TokenCorpus
-from tokenmill.loader import corpus as corpus_module
 from tokenmill.streams import StreamSpec
 
 SHARDS = [[], [0, 5, 1], [30, 0, 0], [], [0], [7, 2, 0, 1]]
+#: Pieces of documents, and rows that are said to repeat another.
+MORE: dict[str, Any] = {"streams": {"ids": IDS, "pieces": ENDS, "kinds": KINDS}, "duplicates": {3: 0, 7: 1}}
 #: Half of the keys `doc-<number>` or so.
 HALF = Subset("train", 0.5, 1)
 WAYS: list[dict[str, Any]] = [
     {}, {"separator": SEPARATOR}, {"subset": HALF}, {"separator": SEPARATOR, "subset": HALF},
     {"prefix": 4}, {"separator": SEPARATOR, "subset": HALF, "prefix": 1},
+    {"documents": "pieces"}, {"documents": "pieces", "separator": SEPARATOR}, {"documents": "pieces", "prefix": 3},
+    {"subset": HALF, "documents": "pieces"},
+    {"skip_duplicates": True}, {"documents": "pieces", "skip_duplicates": True},
+    {"documents": "pieces", "separator": SEPARATOR, "subset": HALF, "prefix": 3, "skip_duplicates": True},
+    {"documents": "pieces", "distinct": "kinds"},
+    {"documents": "pieces", "distinct": "kinds", "separator": SEPARATOR, "skip_duplicates": True},
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
+    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS, **MORE)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +75,8 @@ def test_places_are_the_rows_tokens_end_to_end(uri: str, way: dict[str, Any]) ->
     reference = Reference(uri, **way)
     ids = [token for document in reference.documents.values() for token in document]
     assert corpus.tokens == len(ids) == corpus.ends[-1] == corpus.lengths.sum()
-    assert corpus.lengths.tolist() == [corpus.rows(shard).starts[-1] for shard in range(len(SHARDS))]
-    assert corpus.plain == (not way)
+    assert corpus.lengths.tolist() == [corpus.documents.shard(shard).starts[-1] for shard in range(len(SHARDS))]
+    assert corpus.plain == (set(way) <= {"documents"})
     for begin in range(-3, len(ids) + 3):
         for count in (1, 2, 6, len(ids), 2 * len(ids) + 1):
             around = [(begin + number) % len(ids) for number in range(count)]
@@ -89,7 +92,7 @@ def test_the_values_of_places_are_announced(uri: str, way: dict[str, Any]) -> No
         for shard, length in enumerate(corpus.lengths.tolist()):
             values = sum(SHARDS[shard])
             if known:
-                corpus.rows(shard)
+                corpus.documents.shard(shard)
             for start in range(length):
                 for stop in range(start + 1, length + 1):
                     first, last = corpus.values_between(shard, start, stop)
@@ -135,42 +138,6 @@ def test_pieces_of_several_runs_at_once(uri: str, way: dict[str, Any]) -> None:
         )
     ]
     assert [piece for piece in together if piece[3]] == [piece for piece in singly if piece[3]]
-
-
-@settings(max_examples=30)
-@given(st.sampled_from(WAYS), st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 12))
-def test_rows_of_few_shards_are_remembered(
-    tmp_path_factory: pytest.TempPathFactory, way: dict[str, Any], asked: list[int], most: int
-) -> None:
-    uri = write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
-    corpus = TokenCorpus(uri, **way)
-    fresh = TokenCorpus(uri, **way)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "_REMEMBERED_ROWS", most)
-        for shard in asked:
-            found, expected = corpus.rows(shard), next(iter(fresh.every_rows([shard])))
-            assert found.starts.tolist() == expected.starts.tolist()
-            assert found.values.tolist() == expected.values.tolist()
-            assert corpus._remembered == sum(len(rows.values) for rows in corpus._rows.values())
-            assert shard in corpus._rows
-            assert corpus._remembered <= most or len(corpus._rows) == 1
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_rows_of_shards(uri: str, way: dict[str, Any]) -> None:
-    before = set(threading.enumerate())
-    corpus = TokenCorpus(uri, **way)
-    reference = Reference(uri, **way)
-    numbers: list[int] = []
-    for rows in corpus.every_rows(range(len(SHARDS))):
-        count = len(rows.values)
-        assert rows.documents(0, count).tolist() == [rows.number(document) for document in range(count)]
-        numbers += rows.documents(0, count).tolist()
-        assert [len(reference.documents[number]) for number in rows.documents(0, count).tolist()] == [
-            stop - start for start, stop in pairwise(rows.starts.tolist())
-        ]
-    assert numbers == list(reference.documents)
-    assert set(threading.enumerate()) <= before
 
 
 def test_tables_and_streams(two_tables: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.loader.corpora import SEPARATOR, write_corpus
+from tests.loader.corpora import ENDS, IDS, SEPARATOR, write_corpus
 from tests.loader.reference import Batch, Reference, samples_of, tokens_of
 from tokenmill.errors import LoaderError
 from tokenmill.loader import PackedDocuments, Subset, TokenCorpus
@@ -21,13 +21,16 @@ from tokenmill.loader.packing import best_fit
 SHARDS = [[3, 0, 5, 3], [0], [], [40, 3, 3], [1, 1, 1], [0, 0], [17, 2, 8]]
 HALF = Subset("train", 0.5, 1)
 OPTIONS: list[dict[str, Any]] = [
-    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2}, {"separator": SEPARATOR, "subset": HALF, "prefix": 7}
+    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2},
+    {"separator": SEPARATOR, "subset": HALF, "prefix": 7},
+    {"documents": "pieces"}, {"documents": "pieces", "separator": SEPARATOR, "subset": HALF, "skip_duplicates": True},
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
+    streams = {"ids": IDS, "pieces": ENDS}
+    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS, streams=streams, duplicates={4: 2})
 
 
 def batch_of(packed: PackedDocuments, numbers: list[int], shift: int) -> Batch:
@@ -105,7 +108,7 @@ def test_blocks_are_runs_of_shards(
             PackedDocuments(corpus, 5)
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents_module, "BLOCK_ROWS", enough)
+        patch.setattr(documents_module, "BLOCK_DOCUMENTS", enough)
         packed = PackedDocuments(corpus, 5, block_tokens=enough if by_tokens else None)
     sizes = [sum(lengths) if by_tokens else len(lengths) for lengths in shards]
     blocks = [list(some) for some in packed._blocks]

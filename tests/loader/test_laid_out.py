@@ -38,7 +38,12 @@ def test_shards_are_counted_in_frames(uri: str) -> None:
 def test_every_row_of_a_delayed_stream_has_more_steps(uri: str) -> None:
     corpus = TokenCorpus(uri, stream="codes", pattern=Delayed())
     assert corpus.lengths.tolist() == [34 + 3 * 2, 0, 2, 51 + 2 * 2]
-    assert [corpus.rows(shard).starts.tolist() for shard in range(4)] == [[0, 6, 8, 40], [0], [0, 2], [0, 52, 55]]
+    assert [corpus.documents.shard(shard).starts.tolist() for shard in range(4)] == [
+        [0, 6, 8, 40],
+        [0],
+        [0, 2],
+        [0, 52, 55],
+    ]
     assert TokenCorpus(uri, stream="codes", pattern=Delayed(), separator=2000).tokens == corpus.tokens + 6
 
 

@@ -425,7 +425,9 @@ def test_datasets_that_are_not_there(uri: str, tmp_path: Path) -> None:
         make(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["table", "stream", "generation", "tokenizer"])
+@pytest.mark.parametrize(
+    "name", ["table", "stream", "documents", "skip_duplicates", "distinct", "generation", "tokenizer"]
+)
 def test_what_belongs_to_a_source_of_a_mix(uri: str, name: str) -> None:
     with pytest.raises(LoaderError, match=r"belong to each source: Source\(…\)"):
         TokenLoader([Source(uri)], window=4, global_batch_size=1, **{name: 1})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.s3_server import S3Server
-from tests.loader.corpora import RAGGED, SEPARATOR, coded, write_corpus
+from tests.loader.corpora import ENDS, IDS, KINDS, RAGGED, SEPARATOR, coded, write_corpus
 from tokenmill.loader import BlockCache, Delayed, Flat, Parallel, Pattern, Subset, TokenLoader
 from tokenmill.storage.outputs import Storage
 
@@ -20,7 +20,8 @@ _SHARDS = [_LENGTHS[first : first + 50] for first in range(0, 400, 50)]
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), _SHARDS)
+    streams = {"ids": IDS, "pieces": ENDS, "kinds": KINDS}
+    return write_corpus(tmp_path_factory.mktemp("corpus"), _SHARDS, streams=streams, duplicates={60: 2, 399: 1})
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,14 @@ def batches(uri: str, **options: Any) -> list[Mapping[str, Any]]:
 @pytest.mark.parametrize("shuffle", ["global", "blocks", "none"])
 @pytest.mark.parametrize(
     "rest",
-    [{}, {"separator": SEPARATOR, "subset": Subset("train", 0.2), "prefix": 50, "tail": "pad"}],
-    ids=["plain", "separator-subset-prefix-pad"],
+    [
+        {},
+        {"separator": SEPARATOR, "subset": Subset("train", 0.2), "prefix": 50, "tail": "pad"},
+        {"documents": "pieces"},
+        {"documents": "pieces", "separator": SEPARATOR, "subset": Subset("train", 0.2), "skip_duplicates": True},
+        {"documents": "pieces", "distinct": "kinds"},
+    ],
+    ids=["plain", "separator-subset-prefix-pad", "pieces", "pieces-separator-subset-skip", "distinct"],
 )
 def test_same_batches_as_local(local: str, s3_root: str, packing: str, shuffle: str, rest: dict[str, Any]) -> None:
     options: dict[str, Any] = {"packing": packing, "shuffle": shuffle, "block_tokens": 20_000, "open_blocks": 3, **rest}

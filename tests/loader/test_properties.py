@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.loader.corpora import IDS, RAGGED, SEPARATOR, coded, write_corpus
+from tests.loader.corpora import ENDS, IDS, KINDS, RAGGED, SEPARATOR, coded, write_corpus
 from tests.loader.reference import (
     PADDING,
     Batch,
@@ -43,8 +43,10 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
 
     def uri_of(shards: Shards) -> str:
         if shards not in written:
-            streams = {"ids": IDS, "codes": coded(3), **RAGGED}
-            written[shards] = write_corpus(tmp_path_factory.mktemp("corpus"), shards, streams=streams)
+            streams = {"ids": IDS, "pieces": ENDS, "kinds": KINDS, "codes": coded(3), **RAGGED}
+            duplicates = dict.fromkeys(range(1, sum(map(len, shards)), 3), 0)
+            root = tmp_path_factory.mktemp("corpus")
+            written[shards] = write_corpus(root, shards, streams=streams, duplicates=duplicates)
         return written[shards]
 
     return uri_of
@@ -80,7 +82,7 @@ class Case:
         return made
 
     def reference(self, corpora: Corpora) -> Reference:
-        names = ("separator", "subset", "prefix", "stream", "pattern")
+        names = ("separator", "subset", "prefix", "stream", "pattern", "documents", "skip_duplicates", "distinct")
         return Reference(corpora(self.shards), **{name: self.options[name] for name in names})
 
     @property
@@ -103,9 +105,13 @@ def cases(draw: st.DrawFn) -> Case:
     subset = st.builds(Subset, st.sampled_from(["train", "validation"]), st.sampled_from([0.3, 0.6]))
     window = draw(st.integers(1, 9))
     stream, pattern = draw(st.just(READ[0]) | st.sampled_from(READ))
+    documents = draw(st.sampled_from([None, "pieces"])) if stream == "ids" else None
     options = {
         "stream": stream,
         "pattern": pattern,
+        "documents": documents,
+        "distinct": draw(st.sampled_from([None, "kinds"])) if documents else None,
+        "skip_duplicates": draw(st.booleans()),
         "window": window,
         "packing": draw(st.sampled_from(["windows", "documents"])),
         "shuffle": draw(st.sampled_from(["global", "blocks", "none"])),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.datasets import build_dataset, job_of, write_jsonl
-from tests.loader.corpora import IDS, SEPARATOR, write_corpus
+from tests.loader.corpora import ENDS, IDS, KINDS, SEPARATOR, write_corpus
 from tests.loader.reference import samples_of, take
 from tokenmill.errors import LoaderError
 from tokenmill.loader import Source, Subset, TokenLoader
@@ -146,6 +146,27 @@ def test_another_prefix_of_the_rows_is_refused(uri: str) -> None:
     with pytest.raises(LoaderError, match=r"ids\[:2\]"):
         make(uri, prefix=2).load_state_dict(state)
     make(uri, prefix=2).load_state_dict(make(uri, prefix=2).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"documents": "pieces"}, "ids by pieces"),
+        ({"skip_duplicates": True}, "ids without duplicates"),
+        ({"documents": "pieces", "skip_duplicates": True, "prefix": 2}, r"ids\[:2\] by pieces without duplicates"),
+        ({"documents": "pieces", "distinct": "kinds"}, "ids by pieces distinct in kinds"),
+    ],
+)
+def test_other_documents_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    streams = {"ids": IDS, "pieces": ENDS, "kinds": KINDS}
+    uri = write_corpus(tmp_path, [[30, 9], [0, 50, 3]], streams=streams, duplicates={3: 0})
+    state = make(uri, **options).state_dict()
+    with pytest.raises(LoaderError, match=f"saved with stream '{said}', this loader has 'ids'") as caught:
+        make(uri).load_state_dict(state)
+    assert "that stream, documents, skip_duplicates" in str(caught.value)
+    with pytest.raises(LoaderError, match=f"saved with stream 'ids', this loader has '{said}'"):
+        make(uri, **options).load_state_dict(make(uri).state_dict())
+    make(uri, **options).load_state_dict(state)
 
 
 def test_other_sources_are_refused(uri: str, tmp_path: Path) -> None:

@@ -77,6 +77,26 @@ def test_values_of_every_width_and_of_any_stream(tmp_path: Path, dtype: str, che
         assert out.tolist() == [[14, 15], [4, 5], [0, 1]]
 
 
+def test_a_shard_whose_values_were_all_checked_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody reads the blocks that hold its columns and other streams.
+    count = 3 * BLOCK_VALUES
+    uri = write_corpus(tmp_path, [[count]], streams={"before": IDS, "ids": IDS, "behind": IDS})
+    values = values_of(uri)
+    for start in range(0, count, BLOCK_VALUES):
+        values.read(0, start, start + BLOCK_VALUES)
+
+    def prepare(*_: Any) -> None:
+        raise AssertionError("blocks were looked for")
+
+    monkeypatch.setattr(values, "_prepare", prepare)
+    assert values.read(0, 5, 9).tolist() == [5, 6, 7, 8]
+    out = np.empty((1, 2), np.int64)
+    values.gather(np.array([0]), np.array([count - 2]), out)
+    assert out.tolist() == [[count - 2, count - 1]]
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> str:
     """Three shards, the second of more than three blocks."""

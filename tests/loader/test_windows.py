@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.loader.corpora import SEPARATOR, write_corpus
+from tests.loader.corpora import ENDS, IDS, SEPARATOR, write_corpus
 from tests.loader.reference import Batch, Reference, Sample, samples_of
 from tokenmill.errors import LoaderError
 from tokenmill.loader import PackedWindows, Subset, TokenCorpus
@@ -18,13 +18,16 @@ from tokenmill.loader.values import ShardValues
 SHARDS = [[3, 0, 5], [0], [], [40], [1, 1, 1]]
 HALF = Subset("train", 0.5, 1)
 OPTIONS: list[dict[str, Any]] = [
-    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2}, {"separator": SEPARATOR, "subset": HALF, "prefix": 7}
+    {}, {"separator": SEPARATOR}, {"subset": HALF}, {"prefix": 2},
+    {"separator": SEPARATOR, "subset": HALF, "prefix": 7},
+    {"documents": "pieces"}, {"documents": "pieces", "separator": SEPARATOR, "subset": HALF, "skip_duplicates": True},
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS)
+    streams = {"ids": IDS, "pieces": ENDS}
+    return write_corpus(tmp_path_factory.mktemp("corpus"), SHARDS, streams=streams, duplicates={4: 2})
 
 
 def batch_of(packed: PackedWindows, numbers: list[int], shift: int) -> Batch:
@@ -71,7 +74,7 @@ def test_windows_tile_the_ring(
 def test_what_a_plan_announces_is_what_it_reads(uri: str, options: dict[str, Any]) -> None:
     corpus = TokenCorpus(uri, **options)
     for shard in range(len(SHARDS)):
-        corpus.rows(shard)
+        corpus.documents.shard(shard)
     packed = PackedWindows(corpus, 6, tail="pad")
     read: set[tuple[int, int]] = set()
     real = corpus.values.read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tokenmill.audio.streams import LEVEL_SPEC, RECORDING_SPEC
+from tokenmill.ir.census import OPCODES, TYPES
+from tokenmill.ir.streams import MODULE_STREAMS
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import PartStatistics
 from tokenmill.streams import Jagged, StreamSpec
@@ -226,6 +229,93 @@ def golden_sound_part() -> PartStatistics:
     ]
     lost = Reject(0, "key", "file:0", "damaged_audio", "message", lost_seconds=7200.25)
     return sound_part(made, [lost, reject("empty_file")])
+
+
+#: The streams of a tokenizer of LLVM IR.
+MODULE_SPECS = {
+    "ids": StreamSpec("uint16", vocabulary_size=300),
+    "functions": StreamSpec("uint32", dims=("function",)),
+    **MODULE_STREAMS,
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A row of a table of LLVM IR, from which all its streams are made: modules of equal content are the same.
+
+    Functions are given by their instructions, and those of equal length are the same.
+    """
+
+    content: int
+    functions: tuple[int, ...]
+    called: tuple[tuple[bytes, int], ...] = ()
+    declared: int = 0
+
+
+def module_batch(modules: Sequence[Compiled]) -> tuple[np.ndarray, dict[str, Jagged]]:
+    """Lay modules out as `add_rows` takes them."""
+    instructions = [sum(module.functions) for module in modules]
+    opcodes = [np.eye(len(OPCODES), dtype=np.int64)[[n % 5 for n in module.functions]] for module in modules]
+    rows: Mapping[str, list[np.ndarray]] = {
+        "ids": [np.arange(2 * n) % 300 for n in instructions],
+        "functions": [np.cumsum(module.functions) for module in modules],
+        "sha256": [np.frombuffer(_hashed(module.content, 32), np.uint8) for module in modules],
+        "function_hashes": [
+            np.frombuffer(b"".join(_hashed(n, 8) for n in module.functions), "<u8") for module in modules
+        ],
+        "opcodes": [(rows.T * module.functions).sum(axis=1) for rows, module in zip(opcodes, modules, strict=True)],
+        "module": [
+            np.array([10 * n, 40 * n, len(module.functions), module.declared, 3])
+            for n, module in zip(instructions, modules, strict=True)
+        ],
+        "types": [np.array([3 + n] + [0] * (len(TYPES) - 1)) for n in instructions],
+        "instructions": [np.array(module.functions, np.int64) for module in modules],
+        "called_names": [
+            np.frombuffer(b"".join(name + b"\n" for name, _ in module.called), np.uint8) for module in modules
+        ],
+        "called_counts": [np.array([count for _, count in module.called], np.int64) for module in modules],
+    }
+    streams = {name: Jagged.from_rows(rows[name], spec) for name, spec in MODULE_SPECS.items()}
+    return np.array([10 * n for n in instructions], np.int64), streams
+
+
+def _hashed(content: int, size: int) -> bytes:
+    return hashlib.blake2b(str(content).encode(), digest_size=size).digest()
+
+
+def module_part(modules: Sequence[Compiled], batch_rows: int = 3) -> PartStatistics:
+    """Count modules, a few at a time."""
+    statistics = PartStatistics.start(MODULE_SPECS)
+    for start in range(0, len(modules), batch_rows):
+        statistics.add_rows(*module_batch(modules[start : start + batch_rows]))
+    return statistics
+
+
+calls = st.dictionaries(
+    st.one_of(st.sampled_from([b"puts", b'"odd name"', b"llvm.memcpy.p0.p0.i64"]), st.binary(max_size=3)),
+    st.integers(1, 1 << 30),
+    max_size=4,
+).map(lambda called: tuple((name.replace(b"\n", b"."), count) for name, count in called.items()))
+modules = st.lists(
+    st.builds(
+        Compiled,
+        content=st.integers(0, 5),
+        functions=st.lists(st.integers(1, 300), max_size=5).map(tuple),
+        called=calls,
+        declared=st.integers(0, 9),
+    ),
+    max_size=8,
+)
+
+
+def golden_module_part() -> PartStatistics:
+    """Return the statistics in golden/part-modules-v2.arrow."""
+    return module_part(
+        [
+            Compiled(n % 17, tuple(1 + (k * n) % 90 for k in range(n % 7)), ((b"puts", n + 1), (b"f%d" % n, 2)), n % 3)
+            for n in range(40)
+        ]
+    )
 
 
 GOLDEN_EXTRA = {"tokenmill.part": b'{"part":3,"split":"00017"}', "a": b"\x00\xff"}

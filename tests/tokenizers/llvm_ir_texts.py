@@ -30,6 +30,25 @@ define dso_local i32 @pick(ptr noundef %0, i32 noundef %1) #0 {
 }
 """
 
+#: Metadata, mangled names with hashes, and labels that no comment follows.
+RUST = b"""\
+@alloc_1b13080b51685ff956a2acf9524a3c70 = private constant [1 x i8] zeroinitializer
+define void @_ZN6base646encode5first17h0123456789abcdefE(ptr %self) !dbg !3 {
+start:
+  %0 = load ptr, ptr %self, align 8
+  br label %bb1
+
+bb1:                                              ; preds = %start
+  call void @_ZN6base646encode6second17hfedcba9876543210E(ptr %0), !dbg !4
+  ret void
+}
+!0 = !DIFile(filename: "lib.rs", checksumkind: CSK_MD5, checksum: "1b13080b51685ff956a2acf9524a3c70")
+!1 = distinct !DISubprogram(linkageName: "_ZN6base646encode5third17h1111111111111111E", line: 1200, scopeLine: 1200)
+!2 = distinct !DISubprogram(linkageName: "_ZN6base646encode6fourth17h2222222222222222E", line: 1207, scopeLine: 1207)
+!3 = !DILocation(line: 12, column: 5, scope: !1)
+!4 = !DILocation(line: 14, column: 9, scope: !1)
+"""
+
 
 @cache
 def canonical_text(name: str, comments: bool = True) -> bytes:
@@ -47,4 +66,4 @@ def texts() -> tuple[bytes, ...]:
 def small_vocabulary() -> Vocabulary:
     """Return a vocabulary learned from the compiled modules."""
     samples = [Sample(str(number), text) for number, text in enumerate(texts())]
-    return learn(samples, TrainingSettings(tokens=4096, lexemes=300, names=60), lambda _: None)
+    return learn(samples, TrainingSettings(tokens=8192, lexemes=300, names=60), lambda _: None)

@@ -14,25 +14,45 @@ import numpy as np
 import pytest
 
 from tests.ir.samples import COMPILED, TEXT, compiled
-from tests.tokenizers.llvm_ir_texts import FUNCTION, canonical_text, small_vocabulary, texts
-from tokenmill.errors import AssetError, CorruptionError
+from tests.tokenizers.llvm_ir_texts import FUNCTION, RUST, canonical_text, small_vocabulary, texts
+from tokenmill.errors import AssetError, CorruptionError, ItemError
 from tokenmill.ir.ir_file import IrFile
-from tokenmill.tokenizers.llvm_ir import LlvmIrTokenizer
+from tokenmill.tokenizers.llvm_ir import LlvmIrTokenizer, coding
 from tokenmill.tokenizers.llvm_ir.coding import Coder
 from tokenmill.tokenizers.llvm_ir.layout import (
     ALLOCAS,
     BLOCKS,
     BLOCKS_BACK,
+    HEX_PAIRS,
     LABEL,
     LABEL_RAW,
+    NAMED_LABEL,
+    NEW_NAME,
+    NUMBER,
+    NUMBER_AGAIN,
     NUMBERED,
     NUMBERED_ALLOCA,
     PARAMETER,
     PARAMETERS,
+    PART_AGAIN,
+    PROBES,
+    RAW_HEX_PAIRS,
+    STEP_NUMBERS,
+    STEP_NUMBERS_BACK,
+    STEP_NUMBERS_COUNT,
     VALUES,
     VALUES_BACK,
 )
 from tokenmill.tokenizers.llvm_ir.vocabulary import MODES, Mode
+
+#: Names of one place in the table of names, more of them than it is searched for.
+COLLIDING = b"""
+biycla clnkea cqgaja cwuvxa ftwqxa jsnsca juewma kaztra lelhca lmrana lukiea nryika smqhia sorrza tytkaa uaxyva
+vhjwja wirpwa ywleua ywthma zcikha zymina bkpjpb bszofb bukvtb erozub fjlpkb grqacb htrrob iqfxob obdwyb polnbb
+ppegnb sohvgb udwpeb vqffub yuwkfb bnmloc bubgrc cewyzc cnpdoc dthlgc dzlycc fhabjc fywggc gfkdwc gfwrbc kwfudc
+oddknc qixzjc rwdwec vqnlmc wbazac wmhpvc wouoic zpwfdc aehjud azklsd caiind fpqwwd fuzild gxacad haknhd mphgcd
+mqjljd peytdd ubantd vsmtpd xjbrqd xojlhd ywspfd zegbqd znexxd bqqrxe dhnlte dorive ezxwue fexdae fsdgwe htdzve
+""".split()
 
 HOSTILE = (
     b"",
@@ -60,6 +80,16 @@ HOSTILE = (
     FUNCTION[100:] + FUNCTION,
     FUNCTION.replace(b"\n", b"\r\n"),
     TEXT,
+    RUST,
+    RUST.replace(b"start:", b"start: "),
+    RUST.replace(b"base64", b"99se64"),
+    b'@_Z3foo @_Z9ab3foo @_Z3foo3foo @_ZN @_Z3 @_R0 @_R03fo @_R9999999999999x "_Z" "_Z3foo3bar" "_Z3foo3baz"',
+    b"@_Z" + b"3foo" * 3000 + b"\n@_Z" + b"3bar" * 3000 + b"\n@_Z" + b"".join(b"4p%03d" % n for n in range(1000)) * 3,
+    b"@_Z" + b"1" * 5000 + b" @_Z200" + b"x" * 200 + b" @_Z200" + b"x" * 200,
+    b"!0 = !{ 0, 00, 8388607, 8388608, 5, 5, 6, 700, 5, 5x, 99999999999}\n!1 = !{ 0, 1, 2, 3, 4, 9, 9}\n 7 7\n",
+    b'"' + b"abcdef0123456789" * 3 + b'a" @' + b"0123456789abcdef" * 2 + b" @f" + b"0" * 9 + b"\n",
+    b"".join(b"@%s " % word for word in COLLIDING + COLLIDING),
+    b"define @f() {\n" + b"".join(b"  %%%s = x %%%s\n" % (word, word) for word in COLLIDING) + b"}",
 )
 
 
@@ -134,6 +164,54 @@ def test_a_comment_that_cannot_be_derived_is_written_out() -> None:
     assert units.count(LABEL) == 1
     assert units.count(LABEL_RAW) == 1
     assert coder.decode(coder.encode(other).ids) == other
+
+
+def test_a_label_needs_no_comment() -> None:
+    units = Coder(small_vocabulary(), "lexeme").units(RUST)[0].tolist()
+    assert units.count(NAMED_LABEL) == 2
+    assert units.count(NUMBERED) == 1  # %0: a first block with a name takes no number
+
+
+def test_parts_of_names_that_come_again_are_spelled_once() -> None:
+    coder = Coder(small_vocabulary(), "lexeme")
+    units, _, _ = coder.units(RUST)
+    assert np.count_nonzero(units == NEW_NAME) == 8
+    assert np.count_nonzero(units == PART_AGAIN) == 6  # `6base64` and `6encode`, from the second name on
+    assert np.count_nonzero((units >= HEX_PAIRS) & (units < HEX_PAIRS + 256)) == 4 * 8 + 16
+    assert np.count_nonzero((units >= RAW_HEX_PAIRS) & (units < RAW_HEX_PAIRS + 256)) == 16
+
+
+def test_numbers_of_nodes_are_told_by_the_last_of_their_kind() -> None:
+    units, _, _ = Coder(small_vocabulary(), "lexeme").units(RUST)
+    steps = units[(units >= STEP_NUMBERS) & (units < STEP_NUMBERS + STEP_NUMBERS_COUNT)].astype(int)
+    assert (steps - STEP_NUMBERS - STEP_NUMBERS_BACK).tolist() == [7, 7, 2, 4]
+    assert np.count_nonzero(units == NUMBER) == 3  # 1200, 12, 5
+    assert np.count_nonzero(units == NUMBER_AGAIN) == 1
+
+
+def test_names_that_find_no_place_are_spelled_again() -> None:
+    units, _, _ = Coder(small_vocabulary(), "lexeme").units(b"".join(b"@%s " % word for word in COLLIDING + COLLIDING))
+    assert np.count_nonzero(units == NEW_NAME) == 2 * len(COLLIDING) - PROBES
+
+
+def test_a_text_that_few_tokens_stand_for_is_not_written_without_end(
+    coder: Coder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = b"@" + b"n" * 10_000
+    text = b" ".join([name] * 200)
+    ids = coder.encode(text).ids
+    label = b"b" * 10_000
+    block = b"\n\n" + label + b":\n" + b"  br label %end\n" * 200
+    function = b"define @f() {" + block + b"\nend:                                              ; preds = "
+    function += b", ".join([b"%" + label] * 200) + b"\n}"
+    branches = coder.encode(function).ids
+    assert len(ids) < 20_000
+    monkeypatch.setattr(coding, "LARGEST_TEXT", 1_000_000)
+    for tokens in (ids, branches):
+        with pytest.raises(CorruptionError, match="1,000,000 bytes"):
+            coder.decode(tokens)
+    with pytest.raises(ItemError, match="1,000,000"):
+        coder.encode(text)
 
 
 def test_renumbered_functions_have_the_same_tokens() -> None:
@@ -216,6 +294,40 @@ def test_ids_of_no_text_are_refused(coder: Coder) -> None:
     assert refused > 200
     with pytest.raises(CorruptionError):
         coder.decode(np.array([coder.size], np.uint16))
+
+
+def test_damaged_ids_touch_no_memory_but_their_own(tmp_path: Path) -> None:
+    """Compiled code checks no bounds: the same sources, not compiled, raise IndexError for a place beyond them."""
+    vocabulary = small_vocabulary()
+    (tmp_path / "vocabulary").write_bytes(vocabulary.to_bytes())
+    (tmp_path / "text").write_bytes(RUST + FUNCTION + RUST[:200])
+    program = (
+        "import sys, pathlib, numpy\n"
+        "from tokenmill.errors import CorruptionError\n"
+        "from tokenmill.tokenizers.llvm_ir.coding import Coder\n"
+        "from tokenmill.tokenizers.llvm_ir.vocabulary import Vocabulary\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "numpy.seterr(over='ignore')\n"
+        "coder = Coder(Vocabulary.from_bytes((folder / 'vocabulary').read_bytes(), 'x'), 'lexeme')\n"
+        "whole = coder.encode((folder / 'text').read_bytes()).ids\n"
+        "draw = numpy.random.default_rng(7)\n"
+        "counts = [0, 0]\n"
+        "for _ in range(400):\n"
+        "    ids = whole.copy()\n"
+        "    for _ in range(draw.integers(1, 6)):\n"
+        "        ids[draw.integers(1, len(ids))] = draw.choice([draw.integers(coder.size), *draw.choice(whole, 9)])\n"
+        "    try:\n"
+        "        coder.decode(ids)\n"
+        "    except CorruptionError:\n"
+        "        counts[0] += 1\n"
+        "    else:\n"
+        "        counts[1] += 1\n"
+        "print(*counts)\n"
+    )
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    ran = subprocess.run(command, check=True, env=environment, timeout=240, capture_output=True, text=True)
+    assert min(map(int, ran.stdout.split())) > 20
 
 
 def test_the_tokenizer_gives_streams_and_texts() -> None:

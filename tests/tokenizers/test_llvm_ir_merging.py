@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.tokenizers.llvm_ir_texts import texts
+from tokenmill.tokenizers import llvm_ir
+from tokenmill.tokenizers.llvm_ir.coding import Coder
 from tokenmill.tokenizers.llvm_ir.merging import STRETCH, Merges, expand, merge, merges
+from tokenmill.tokenizers.llvm_ir.training import stretches
+from tokenmill.tokenizers.llvm_ir.units import LEXEME_START, LINE_START
+from tokenmill.tokenizers.llvm_ir.vocabulary import MODES, Mode, Vocabulary
 
 
 def _reference(units: list[int], pairs: list[tuple[int, int]], made: Merges) -> list[int]:
@@ -46,13 +53,30 @@ def test_tokens_are_those_of_the_reference() -> None:
             assert len(expand(ids[:token_end], made)) == end
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_tokens_are_those_of_the_library_that_learned_the_merges(mode: Mode) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    packaged = Path(llvm_ir.__file__).with_name("vocabulary.bin")
+    vocabulary = Vocabulary.from_bytes(packaged.read_bytes(), "packaged")
+    coder = Coder(vocabulary, mode)
+    names = ["".join(chr(0x10000 + unit) for unit in coder.units_of(token).tolist()) for token in range(coder.size)]
+    pairs = [(names[left], names[right]) for left, right in vocabulary.merges[mode].tolist()]
+    numbers = {name: number for number, name in enumerate(names)}
+    library = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=numbers, merges=pairs))
+    for text in texts():
+        found, flags, _ = coder.units(text)
+        cut = stretches(found, flags, LINE_START if mode == "line" else LEXEME_START).split("\n")
+        expected = [encoded.ids for encoded in library.encode_batch(cut)]
+        assert coder.encode(text).ids.tolist() == list(itertools.chain.from_iterable(expected))
+
+
 def test_pairs_that_make_the_same_units_make_the_same_token() -> None:
     made = merges(3, np.array([(0, 1), (1, 2), (3, 2), (0, 4)], np.uint16))
     assert made.results.tolist() == [3, 4, 5, 5]
     assert len(made.starts) - 1 == 6
 
 
-@pytest.mark.parametrize("pairs", [[(0, 9)], [(0, 1), (0, 1)]])
+@pytest.mark.parametrize("pairs", [[(0, 9)], [(0, 1), (0, 1)], [(0, 0), *((n, n) for n in range(3, 12))]])
 def test_merges_that_cannot_be_are_refused(pairs: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="merge"):
         merges(3, np.array(pairs, np.uint16))

@@ -36,7 +36,7 @@ def test_a_damaged_file_is_refused(at: int) -> None:
 
 def test_learning_gives_the_same_file_again() -> None:
     samples = [Sample(str(number), text) for number, text in enumerate(texts())]
-    settings = TrainingSettings(tokens=4096, lexemes=300, names=60)
+    settings = TrainingSettings(tokens=8192, lexemes=300, names=60)
     assert learn(samples, settings, lambda _: None).to_bytes() == small_vocabulary().to_bytes()
 
 
@@ -55,7 +55,7 @@ def test_files_and_folders_are_learned_from(tmp_path: Path) -> None:
         (folder / f"again-{name}").write_bytes(compiled(name))
     (tmp_path / "broken.bc").write_bytes(b"BC\xc0\xde nothing")
     said: list[str] = []
-    data = train_on_files([tmp_path], TrainingSettings(tokens=4096, lexemes=300, names=60), said.append)
+    data = train_on_files([tmp_path], TrainingSettings(tokens=8192, lexemes=300, names=60), said.append)
     assert any("broken.bc" in line for line in said)
     vocabulary = Vocabulary.from_bytes(data, "here")
     coder = Coder(vocabulary, "line")

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tokenmill.commands import clean, head, inspect_dataset, replay, takedown, tokenizers, train, verify
+from tokenmill.commands import clean, decode, head, inspect_dataset, replay, takedown, tokenizers, train, verify
 from tokenmill.errors import TokenmillError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect_dataset.inspect_dataset)
 app.command("head")(head.head)
+app.command("decode")(decode.decode)
 app.command("verify")(verify.verify)
 app.command("tokenizers")(tokenizers.tokenizers)
 app.command("clean")(clean.clean)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokenmill.commands.decoded import holds_modules, holds_sound, is_image, is_sound
 from tokenmill.commands.output import SHOWN_VALUES, AsJson, Uri, described, fields, printable, write_json, write_lines
 from tokenmill.errors import DatasetError, TokenmillError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tokenmill.dataset import Dataset, Row, Table
-    from tokenmill.streams import StreamSpec
 
 _SHOWN_CHARACTERS = 100
 #: Of a long row only so many values are decoded.
@@ -62,7 +62,7 @@ def head(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first rows: key, number of tokens, first ids, and the decoded text; of images and sound what they are.
+    """Show the first rows: key, number of tokens, first ids, and the decoded text; of the others what they are.
 
     Sound is decoded for `--audio` alone.
     """
@@ -91,12 +91,12 @@ def head(
     for name, found in tables.items():
         write_lines([f"Table {name}: {min(count, len(found)):,} of {len(found):,} rows"])
         for shown in rows[name]:
-            write_lines(["", *_lines(shown, found.streams)])
+            write_lines(["", *_lines(shown, found)])
         write_lines([""])
 
 
 def _write_sheet(path: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Shown]]) -> None:
-    pictures = {name: [(one.row, one.decoded) for one in some if _is_image(one.decoded)] for name, some in rows.items()}
+    pictures = {name: [(one.row, one.decoded) for one in some if is_image(one.decoded)] for name, some in rows.items()}
     if not any(pictures.values()):
         raise DatasetError(
             "has no row that decodes to an image",
@@ -110,7 +110,7 @@ def _write_sheet(path: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Show
 
 def _write_sounds(directory: Path, dataset: Dataset, rows: Mapping[str, Iterable[_Shown]]) -> None:
     heard = {
-        name: [(one.index, _beginning(dataset[name], one.row), one.decoded) for one in some if _is_sound(one.decoded)]
+        name: [(one.index, _beginning(dataset[name], one.row), one.decoded) for one in some if is_sound(one.decoded)]
         for name, some in rows.items()
     }
     if not any(heard.values()):
@@ -125,7 +125,7 @@ def _write_sounds(directory: Path, dataset: Dataset, rows: Mapping[str, Iterable
 
 
 def _rows(table: Table, count: int, sound: bool) -> Iterator[_Shown]:
-    decodable = sound or not _holds_sound(table)
+    decodable = sound or not holds_sound(table)
     for index in range(min(count, len(table))):
         row = table[index]
         decoded = None
@@ -139,20 +139,19 @@ def _rows(table: Table, count: int, sound: bool) -> Iterator[_Shown]:
 
 
 def _decoded(table: Table, row: Row) -> Any:
-    """Decode a row, or the start of it where it is one long line of tokens or a long recording."""
-    if _holds_sound(table):
+    """Decode a row, or the start of it where it is one long line of tokens, a long recording, or a module."""
+    if holds_sound(table):
         return table.decode(_beginning(table, row))
+    if holds_modules(table):
+        from tokenmill.commands.modules import beginning
+
+        first = beginning(row, table.streams)
+        return None if first is None else table.decode(first)
     if len(row.streams) == 1:
         name, values = next(iter(row.streams.items()))
         if values.ndim == 1 and len(values) > _DECODED_VALUES:
             row = replace(row, streams={name: values[:_DECODED_VALUES]})
     return table.decode(row)
-
-
-def _holds_sound(table: Table) -> bool:
-    from tokenmill.audio.streams import RECORDING, RECORDING_SPEC
-
-    return table.streams.get(RECORDING) == RECORDING_SPEC
 
 
 def _beginning(table: Table, row: Row) -> Row:
@@ -161,23 +160,11 @@ def _beginning(table: Table, row: Row) -> Row:
     return replace(row, streams=beginning(row.streams, table.streams, _DECODED_SECONDS))
 
 
-def _is_sound(decoded: Any) -> bool:
-    """Say whether something is a Sound of ours, whose module is loaded where there is one."""
-    sound = sys.modules.get("tokenmill.audio.sound")
-    return sound is not None and isinstance(decoded, sound.Sound)
-
-
-def _is_image(decoded: Any) -> bool:
-    """Say whether something is a picture of Pillow, which is loaded where there is one."""
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(decoded, pillow.Image)
-
-
 def _text(decoded: Any) -> str | None:
     """Return what a row decodes to as text; None where it is no text, but a picture or sound."""
     if decoded is None or isinstance(decoded, str):
         return decoded
-    return None if _is_image(decoded) or _is_sound(decoded) else printable(repr(decoded), _SHOWN_CHARACTERS)
+    return None if is_image(decoded) or is_sound(decoded) else printable(repr(decoded), _SHOWN_CHARACTERS)
 
 
 def _document(shown: _Shown) -> dict[str, Any]:
@@ -193,10 +180,10 @@ def _document(shown: _Shown) -> dict[str, Any]:
         "streams": {name: _stream(values) for name, values in row.streams.items()},
         "text": _text(shown.decoded),
     }
-    if _is_image(shown.decoded):
+    if is_image(shown.decoded):
         image = shown.decoded
         document["image"] = {"mode": image.mode, "width": image.width, "height": image.height}
-    if _is_sound(shown.decoded):
+    if is_sound(shown.decoded):
         document["sound"] = {"rate_hz": shown.decoded.rate_hz, "samples": len(shown.decoded.samples)}
     return document
 
@@ -209,15 +196,24 @@ def _stream(values: npt.NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _lines(shown: _Shown, specs: Mapping[str, StreamSpec]) -> list[str]:
-    row = shown.row
-    facts = [(name, described(values, specs[name], name)) for name, values in row.streams.items()]
-    facts += [(name, printable(str(value), _SHOWN_CHARACTERS)) for name, value in row.metadata.items()]
+def _lines(shown: _Shown, table: Table) -> list[str]:
+    row, specs = shown.row, table.streams
+    lines: list[str] = []
     text = _text(shown.decoded)
+    if holds_modules(table):
+        from tokenmill.commands import modules
+
+        facts = list(modules.facts(row.streams, specs))
+        if text is not None and (begun := modules.beginning(row, specs)) is not None:
+            lines = [f"     {line}" for line in modules.function_lines(table, begun, text)]
+            text = None
+    else:
+        facts = [(name, described(values, specs[name], name)) for name, values in row.streams.items()]
+    facts += [(name, printable(str(value), _SHOWN_CHARACTERS)) for name, value in row.metadata.items()]
     if text is not None:
         facts.append(("text", printable(text, _SHOWN_CHARACTERS)))
-    elif _is_image(shown.decoded) and "geometry" not in specs:
+    elif is_image(shown.decoded) and "geometry" not in specs:
         image = shown.decoded
         facts.append(("decoded", f"{image.width}×{image.height} pixels, {image.mode}"))
     place = f"split {row.split}, item {row.ordinal}"
-    return [f"{shown.index}  {printable(row.key, _SHOWN_CHARACTERS)}  ({place})", *fields(facts, "   ")]
+    return [f"{shown.index}  {printable(row.key, _SHOWN_CHARACTERS)}  ({place})", *fields(facts, "   "), *lines]

@@ -54,6 +54,7 @@ def _document(dataset: Dataset, generations: list[int]) -> dict[str, Any]:
                 "sources": list(table.manifest.sources),
                 "fingerprint": table.fingerprint,
                 "rows": len(table),
+                "duplicates": table.manifest.duplicates and table.manifest.duplicates["count"],
                 "rejected": table.manifest.rejected,
                 "taken_down": table.manifest.taken_down,
                 "tokens": dict(table.manifest.tokens),
@@ -90,6 +91,9 @@ def _facts(table: Table) -> Iterator[tuple[str, str]]:
     yield "sources", ", ".join(table.manifest.sources)
     taken_down = f", {table.manifest.taken_down:,} taken down" if table.manifest.taken_down else ""
     yield "rows", f"{len(table):,} ({table.manifest.rejected:,} items rejected{taken_down})"
+    if table.manifest.duplicates is not None:
+        repeats = table.manifest.duplicates["count"]
+        yield "duplicates", f"{repeats:,} rows repeat an earlier one; {len(table) - repeats:,} are distinct"
     yield "size", f"{size(table.manifest.size_bytes)} in {table.manifest.shards['count']:,} shards"
 
 

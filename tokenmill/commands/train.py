@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tokenmill.commands.new_file import Output, report, require_new, write_new
+from tokenmill.commands.train_llvm_ir import train_llvm_ir
 from tokenmill.commands.train_ssl_kmeans import train_ssl_kmeans
-from tokenmill.errors import ConfigurationError
 
 train = typer.Typer(no_args_is_help=True)
+train.command("llvm-ir")(train_llvm_ir)
 train.command("ssl-kmeans")(train_ssl_kmeans)
 
 
@@ -23,7 +24,7 @@ def kinds() -> None:
 @train.command("klt")
 def train_klt(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, and folders of them.")],
-    output: Annotated[Path, typer.Option("--output", help="The weights file to write; there must be none yet.")],
+    output: Output,
     tile_tokens: Annotated[
         int,
         typer.Option(
@@ -38,14 +39,11 @@ def train_klt(
     from tokenmill.tokenizers.klt.train_images import train_on_files
     from tokenmill.tokenizers.klt.training import TrainingSettings
 
-    if output.exists():
-        raise ConfigurationError("this file is there already", where=str(output), fix="give another --output")
+    require_new(output)
     data = train_on_files(
-        images, TrainingSettings(tile_tokens=tile_tokens, group_tokens=min(6, max(1, tile_tokens // 8))), _report
+        images, TrainingSettings(tile_tokens=tile_tokens, group_tokens=min(6, max(1, tile_tokens // 8))), report
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(data)
-    _report(f"{output}: {len(data):,} bytes")
+    write_new(output, data)
 
 
 @train.command("mdct-rvq")
@@ -57,19 +55,12 @@ def train_mdct_rvq(
             help="Audio files, and folders of them. Each is a kind of sound (speech, music …); all count the same.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="The weights file to write; there must be none yet.")],
+    output: Output,
 ) -> None:
     """Learn the audio tokenizer `mdct-rvq`: codebooks and their order. The same recordings give the same file."""
     from tokenmill.tokenizers.mdct_rvq.train_recordings import train_on_files
     from tokenmill.tokenizers.mdct_rvq.training import TrainingSettings
 
-    if output.exists():
-        raise ConfigurationError("this file is there already", where=str(output), fix="give another --output")
-    data = train_on_files(recordings, TrainingSettings(), _report)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(data)
-    _report(f"{output}: {len(data):,} bytes")
-
-
-def _report(message: str) -> None:
-    sys.stderr.write(message + "\n")
+    require_new(output)
+    data = train_on_files(recordings, TrainingSettings(), report)
+    write_new(output, data)

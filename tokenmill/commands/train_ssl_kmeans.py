@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tokenmill.commands.new_file import Output, report, require_new, write_new
 from tokenmill.errors import ConfigurationError
 
 
@@ -31,7 +31,7 @@ def train_ssl_kmeans(
         int,
         typer.Option("--clusters", min=2, max=65536, help="How many codes. Memory: 0.8 MB each, of 768 components."),
     ],
-    output: Annotated[Path, typer.Option("--output", help="The codebook to write; there must be none yet.")],
+    output: Output,
     revision: Annotated[str | None, typer.Option("--revision", help="Full hash of the commit on the hub.")] = None,
     hours: Annotated[
         float | None, typer.Option("--hours", min=0.001, help="Hear so much at most, of files drawn; default: all.")
@@ -47,8 +47,7 @@ def train_ssl_kmeans(
     from tokenmill.tokenizers.model_files import ModelPlace
     from tokenmill.tokenizers.ssl_kmeans.training import FitSettings, fit_codebook
 
-    if output.exists():
-        raise ConfigurationError("this file is there already", where=str(output), fix="give another --output")
+    require_new(output)
     if revision is None:
         place = ModelPlace("ssl-kmeans", directory=model)
     elif re.match(REVISION, revision):
@@ -59,14 +58,7 @@ def train_ssl_kmeans(
             fix="give the hash: a branch or tag could mean another model tomorrow",
         )
     settings = FitSettings(layer, clusters, seed, None if hours is None else hours * 3600, device)
-    codebook = fit_codebook(place, recordings, settings, _report)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    data = codebook.save()
-    output.write_bytes(data)
-    _report(f"{output}: {len(data):,} bytes")
+    codebook = fit_codebook(place, recordings, settings, report)
+    write_new(output, codebook.save())
     record = {"model": dict(codebook.model), "layer": codebook.layer, **codebook.made}
     sys.stdout.write(json.dumps(record, indent=1) + "\n")
-
-
-def _report(message: str) -> None:
-    sys.stderr.write(message + "\n")

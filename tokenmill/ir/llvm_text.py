@@ -1,7 +1,7 @@
-"""Bitcode or textual IR → canonical text, through LLVM itself. Hostile input may bring down the process that does this.
+"""Bitcode or textual IR → canonical text, and text → bitcode, by LLVM itself.
 
-Only processes made for it import this (`tokenmill.ir.zygote`). Every module gets a context of its own: in a shared one,
-names of types would depend on the modules read before.
+Hostile input may bring down the process that does this: only those made for it import it (`tokenmill.ir.zygote`). Every
+module gets a context of its own: in a shared one, names of types would depend on the modules read before.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ def read_text(data: bytes, *, bitcode: bool, options: Mapping[str, Any]) -> byte
     return text
 
 
+def write_bitcode(text: bytes) -> bytes:
+    """Return the bitcode of textual IR; raises Refused where it does not parse, or breaks the rules of IR."""
+    with _module(text, False) as module:
+        written: bytes = module.as_bitcode()
+        return written
+
+
 def _changed(text: bytes, options: Mapping[str, Any]) -> bytes:
     """Return the text without what numbers of other things depend on, which LLVM has yet to give anew.
 
@@ -93,6 +100,8 @@ def _module(data: bytes, bitcode: bool) -> Iterator[Any]:
 
 
 def _parsed(data: bytes, bitcode: bool, context: Any) -> Any:
+    if not bitcode and b"\0" in data:  # LLVM would take the text up to there for all of it
+        raise Refused(reasons.DAMAGED_MODULE, f"the text has a byte of 0 at {data.index(0)}")
     with ffi.OutputString() as message:
         if bitcode:
             pointer = ffi.lib.LLVMPY_ParseBitcode(context, ctypes.c_char_p(data), len(data), message)

@@ -42,5 +42,5 @@ class Module:
 
     @cached_property
     def census(self) -> Census:
-        """How many functions, globals and instructions of each opcode there are, and which names are called."""
+        """How many functions, globals, instructions and types there are, and which names are called."""
         return census(self.text)

@@ -10,9 +10,10 @@ import socket
 import time
 from typing import Any
 
-from tokenmill.errors import ItemError
+from tokenmill.errors import ItemError, RunError
 from tokenmill.ir import reasons, wire
 from tokenmill.ir.ir_file import IrOptions
+from tokenmill.ir.zygote import NOT_BEGUN
 
 #: Seconds on the clock that a reader may take for one of processor time.
 _CLOCK = 10.0
@@ -46,25 +47,28 @@ class ReaderProcess:
     """
 
     def __init__(self) -> None:
-        self._connection, self.theirs = socket.socketpair()
         self.stderr = os.memfd_create("reader", os.MFD_CLOEXEC)
+        try:
+            self._connection, self.theirs = socket.socketpair()
+        except OSError:
+            os.close(self.stderr)
+            raise
         self.pid = 0
         self.modules = 0
         self.ended_from_outside = False
 
-    def read(self, data: bytes, options: IrOptions, *, bitcode: bool, choices: dict[str, Any]) -> bytearray:
-        """Return the canonical text; raises ItemError where LLVM refuses the module, and ReaderDied."""
+    def do(self, task: dict[str, Any], data: bytes, options: IrOptions, max_bytes: int) -> bytearray:
+        """Return what a task makes of a module; raises ItemError where LLVM refuses the module, and ReaderDied."""
         until = time.monotonic() + _CLOCK * max(options.cpu_seconds, 1.0)
         request = {
-            "bitcode": bitcode,
-            "options": choices,
+            **task,
             "memory_bytes": options.memory_bytes,
             "cpu_seconds": options.cpu_seconds,
-            "max_text_bytes": options.max_text_bytes,
+            "max_bytes": max_bytes,
         }
         try:
             wire.send(self._connection, request, data, until=until)
-            answer, text = wire.receive(self._connection, options.max_text_bytes, until=until)
+            answer, made = wire.receive(self._connection, max_bytes, until=until)
         except wire.WireError:
             raise ReaderDied(timed_out=False) from None
         except TimeoutError:
@@ -72,11 +76,16 @@ class ReaderProcess:
         if answer.get("reason") in reasons.REASONS:
             raise refusal(answer["reason"], str(answer.get("message"))[:_MESSAGE_CHARACTERS], options)
         self.modules += 1
-        return text
+        return made
 
     def obituary(self, death: ReaderDied, status: int, options: IrOptions) -> ItemError:
-        """Return what the module is to be rejected with, by the reader's status as `os.waitpid` gives it."""
+        """Return what the module is to be rejected with, by the reader's status as `os.waitpid` gives it.
+
+        Raises RunError where the reader did not come to read anything.
+        """
         words = self._last_words()
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_BEGUN:
+            raise RunError(f"a process to read LLVM IR in cannot be begun: {words}")
         killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         self.ended_from_outside = death.timed_out or killed_by == signal.SIGKILL
         if death.timed_out or killed_by == signal.SIGXCPU:

@@ -26,8 +26,12 @@ from tokenmill.ir.zygote import REQUEST_BYTES
 #: A reader is replaced after so many modules: what LLVM may lose of memory goes with it.
 MODULES_A_READER = 1000
 _PACKAGES = Path(__file__).resolve().parents[2]
+#: A module's bitcode may have so many bytes more than its text.
+_LEAST_BITCODE_BYTES = 1 << 20
 #: Seconds for a zygote to end by itself.
 _END_SECONDS = 10.0
+#: Seconds for a zygote to answer, which takes it milliseconds: one that does not is taken for gone.
+_ANSWER_SECONDS = 120.0
 
 
 class ZygoteGone(RunError):
@@ -44,17 +48,25 @@ class Readers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[ReaderProcess] = []
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tokenmill.ir.zygote", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        first = self._answer()
+        try:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "tokenmill.ir.zygote", str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": path},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            raise _cannot_begin(error.strerror) from error
+        self._control.settimeout(_ANSWER_SECONDS)
+        try:
+            first = self._answer()
+        except BaseException:
+            self.close()
+            raise
         if "missing" in first:
             self.close()
             raise MissingExtraError(
@@ -75,16 +87,29 @@ class Readers:
         Raises:
             ItemError: With one of `tokenmill.ir.reasons`.
             ZygoteGone: The zygote was killed.
+            RunError: The machine has no room for another process.
         """
+        task = {"assemble": False, "bitcode": bitcode, "options": choices}
+        return self._do(task, data, options, options.max_text_bytes)
+
+    def assemble(self, text: bytes, options: IrOptions) -> bytearray:
+        """Return the bitcode of textual IR; raises as `read` does."""
+        # Small modules have more bitcode than text.
+        return self._do({"assemble": True}, text, options, options.max_text_bytes + _LEAST_BITCODE_BYTES)
+
+    def _do(self, task: dict[str, Any], data: bytes, options: IrOptions, max_bytes: int) -> bytearray:
+        """Have a reader do a task, of whose death the module is blamed if it had done nothing before."""
         fresh = hindered = False
         while True:
             reader = self._take(fresh=fresh)
             fresh = reader.modules == 0
             try:
-                text = reader.read(data, options, bitcode=bitcode, choices=choices)
+                made = reader.do(task, data, options, max_bytes)
             except ReaderDied as death:
-                error = reader.obituary(death, self._end(reader), options)
-                reader.close()
+                try:
+                    error = reader.obituary(death, self._end(reader), options)
+                finally:
+                    reader.close()
                 out_of_time = error.reason == reasons.READER_TIMED_OUT and not reader.ended_from_outside
                 if out_of_time or (fresh and (hindered or not reader.ended_from_outside)):
                     raise error from None
@@ -98,7 +123,8 @@ class Readers:
                     continue
                 raise
             except BaseException:
-                self._end(reader)
+                with contextlib.suppress(ZygoteGone):
+                    self._end(reader)
                 reader.close()
                 raise
             if reader.modules < MODULES_A_READER:
@@ -106,11 +132,12 @@ class Readers:
             else:
                 self._end(reader)
                 reader.close()
-            return text
+            return made
 
     def close(self) -> None:
         """End the zygote and its readers."""
-        self._control.close()  # it ends them, and itself
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)  # it ends them, and itself, and nobody waits for its answers
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -134,10 +161,15 @@ class Readers:
         if not fresh:
             with contextlib.suppress(IndexError):
                 return self._idle.pop()
-        reader = ReaderProcess()
+        try:
+            reader = ReaderProcess()
+        except OSError as error:
+            raise _cannot_begin(error.strerror) from error
         try:
             with reader.theirs:
                 answer = self._ask({"fork": True}, [reader.theirs.fileno(), reader.stderr])
+            if "failed" in answer:
+                raise _cannot_begin(answer["failed"])
         except BaseException:
             reader.close()
             raise
@@ -156,10 +188,14 @@ class Readers:
         """Ask the zygote one thing and return its answer."""
         with self._lock:
             try:
-                socket.send_fds(self._control, [json.dumps(request).encode()], descriptors or [])
-            except OSError as error:
-                raise self._gone() from error
-            return self._answer()
+                try:
+                    socket.send_fds(self._control, [json.dumps(request).encode()], descriptors or [])
+                except OSError as error:
+                    raise self._gone() from error
+                return self._answer()
+            except BaseException:
+                self._control.close()  # or an answer that nobody waited for would be taken for another's
+                raise
 
     def _answer(self) -> dict[str, Any]:
         try:
@@ -173,6 +209,13 @@ class Readers:
 
     def _gone(self) -> ZygoteGone:
         return ZygoteGone("the process that forks readers of LLVM IR is gone", fix="run the job again")
+
+
+def _cannot_begin(why: str | None) -> RunError:
+    return RunError(
+        f"a process to read LLVM IR in cannot be begun: {why}",
+        fix="give the run more open files (ulimit -n), processes (ulimit -u) or memory, or fewer workers; run it again",
+    )
 
 
 _shared: Readers | None = None

@@ -12,6 +12,8 @@ from tokenmill.ir.recognition import content_kind, producer
 
 #: Failures that a module newer than the reader's LLVM may well be the cause of.
 _MAY_BE_AGE = (reasons.DAMAGED_MODULE, reasons.INVALID_MODULE, reasons.READER_CRASHED)
+#: A module is tried with so many zygotes, where each is killed.
+_ZYGOTES = 4
 #: What LLVM says of bitcode of another epoch, which it refuses whatever else it holds.
 _OTHER_EPOCH = "Incompatible epoch"
 
@@ -26,29 +28,31 @@ def read_module(file: IrFile, canonical: Canonical) -> Module:
             reasons.NOT_LLVM_IR,
             f"the file is neither bitcode nor textual IR; it begins with {file.data[:16]!r}",
         )
-    readers = shared_readers()
-    arguments = (file.data, file.options)
-    try:
+    readers: Readers | None = None
+    zygotes = 0
+    while True:
         try:
-            text = readers.read(*arguments, bitcode=kind == "bitcode", choices=canonical.choices())
-        except ZygoteGone:  # somebody has killed it, which says nothing of this module
+            zygotes += 1
             readers = shared_readers(instead_of=readers)
-            text = readers.read(*arguments, bitcode=kind == "bitcode", choices=canonical.choices())
-    except ItemError as error:
-        raise _by_age(error, file.data, readers) from None
-    return Module(bytes(text), len(file.data))
+            text = readers.read(file.data, file.options, bitcode=kind == "bitcode", choices=canonical.choices())
+            return Module(bytes(text), len(file.data))
+        except ZygoteGone:  # somebody has killed it, which says nothing of this module
+            if zygotes == _ZYGOTES:
+                raise
+        except ItemError as error:
+            raise _by_age(error, file.data, shared_readers().llvm_version) from None
 
 
-def _by_age(error: ItemError, data: bytes, readers: Readers) -> ItemError:
+def _by_age(error: ItemError, data: bytes, read_by: tuple[int, ...]) -> ItemError:
     """Return the error, or that the module was written by a newer LLVM than reads it."""
     if error.reason not in _MAY_BE_AGE:
         return error
     wrote = producer(data)
-    newer = wrote is not None and wrote.major is not None and wrote.major > readers.llvm_version[0]
+    newer = wrote is not None and wrote.major is not None and wrote.major > read_by[0]
     if not newer and _OTHER_EPOCH not in error.what:
         return error
     name = "an LLVM it does not name" if wrote is None else wrote.name
-    reader = ".".join(map(str, readers.llvm_version))
+    reader = ".".join(map(str, read_by))
     return ItemError(
         reasons.NEWER_LLVM, f"the module was written by {name}, and is read by LLVM {reader}: {error.what}"
     )

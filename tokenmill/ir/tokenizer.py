@@ -12,7 +12,17 @@ from tokenmill.ir.canonical import Canonical
 from tokenmill.ir.ir_file import IrFile
 from tokenmill.ir.module import Module
 from tokenmill.ir.readers import shared_readers
-from tokenmill.ir.streams import FUNCTION_HASHES, MODULE, MODULE_STREAMS, OPCODE_COUNTS, SHA256
+from tokenmill.ir.streams import (
+    CALLED_COUNTS,
+    CALLED_NAMES,
+    FUNCTION_HASHES,
+    INSTRUCTIONS,
+    MODULE,
+    MODULE_STREAMS,
+    OPCODE_COUNTS,
+    SHA256,
+    TYPE_COUNTS,
+)
 from tokenmill.streams import StreamSpec
 
 
@@ -63,9 +73,14 @@ def module_row(module: Module) -> dict[str, npt.NDArray[Any]]:
     """Return a module's row of the streams `MODULE_STREAMS`."""
     counted = module.census
     numbers = (module.stored_bytes, len(module.text), counted.defined, counted.declared, counted.global_values)
+    called = counted.most_called()
     return {
         SHA256: np.frombuffer(module.sha256, np.uint8),
         FUNCTION_HASHES: module.function_hashes,
         OPCODE_COUNTS: counted.opcodes,
         MODULE: np.array(numbers, np.int64),
+        TYPE_COUNTS: counted.types,
+        INSTRUCTIONS: counted.function_instructions,
+        CALLED_NAMES: np.frombuffer(b"".join(name + b"\n" for name, _ in called), np.uint8),
+        CALLED_COUNTS: np.array([count for _, count in called], np.uint32),
     }

@@ -70,6 +70,22 @@ class ChosenStreams:
                 where=where,
             )
 
+    def check_ends(self, table: Table, name: str, where: str) -> None:
+        """Raise LoaderError where a stream does not say where stretches of this one end."""
+        fitting = [
+            other
+            for other, spec in table.streams.items()
+            if spec.ends_of == self.name and len(spec.dims) == 1 and np.dtype(spec.dtype).kind in "iu"
+        ]
+        if isinstance(self.layout, CodeLayout):
+            fitting = []
+        if name not in fitting:
+            raise LoaderError(
+                f"documents={name!r}: no such stream of table {table.name!r} says where stretches of {self.name!r} end",
+                where=where,
+                fix=f"name one that does: {', '.join(fitting)}" if fitting else "leave documents out: a row is one",
+            )
+
     def undo(self, tokens: npt.NDArray[Any], position: int) -> dict[str, npt.NDArray[Any]]:
         """Return the streams of a stretch of a row's tokens, from place `position` in it on, by name."""
         if not isinstance(self.layout, CodeLayout):
@@ -115,6 +131,20 @@ def choose(table: Table, asked: str | None, pattern: Pattern | None, uri: str) -
         return ChosenStreams({name: width}, layout, {name: spec.dtype})
     except LoaderError as error:
         raise LoaderError(error.what, where=uri, fix=error.fix) from None
+
+
+def check_distinct(table: Table, name: str, ends: str | None, where: str) -> None:
+    """Raise LoaderError where a stream has not a value for each end, or there are no ends."""
+    streams = table.streams
+    fitting = [
+        other for other, spec in streams.items() if ends not in (None, other) and spec.dims == streams[ends or ""].dims
+    ]
+    if name not in fitting:
+        raise LoaderError(
+            f"distinct={name!r}: no such stream of table {table.name!r} has a value for each of the documents of a row",
+            where=where,
+            fix=f"name one that has: {', '.join(fitting)}" if fitting else "leave distinct out, or name documents too",
+        )
 
 
 def _tokens(table: Table, name: str, uri: str) -> ChosenStreams:

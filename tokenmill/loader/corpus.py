@@ -1,16 +1,14 @@
 """A table seen as one long sequence of tokens over its shards, in source order: what windows and packings are cut from.
 
 Places in that sequence count every token that a loader delivers: the separator that may follow each document has a
-place of its own, and rows that a subset leaves out, and tokens behind the prefix that is read of every row, have none.
+place of its own; documents that are left out, and tokens behind the prefix that is read of each, have none.
 Of codes, a place is a step of the pattern that lays them out. Which places make a sample is not decided here.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,43 +18,17 @@ from tokenmill.dataset import Table, open_dataset
 from tokenmill.errors import LoaderError
 from tokenmill.loader.batches import Pieces
 from tokenmill.loader.block_cache import BlockCache
-from tokenmill.loader.chosen import choose
+from tokenmill.loader.chosen import check_distinct, choose
 from tokenmill.loader.laid_out import Access, LaidOutStreams
+from tokenmill.loader.layouts import TokenLayout
 from tokenmill.loader.patterns import Pattern
 from tokenmill.loader.remote_values import MEMORY_BYTES
 from tokenmill.loader.subsets import Subset
+from tokenmill.loader.table_documents import DocumentChoice, ShardDocuments, TableDocuments
 from tokenmill.loader.values import MAPPED_SHARDS, ShardValues
 
-#: Rows of shards whose places are remembered, and threads that read a whole table's rows.
-_REMEMBERED_ROWS = 4 << 20
-_READERS = 8
-
-
-@dataclass(frozen=True)
-class ShardRows:
-    """Where the rows of one shard lie.
-
-    Attributes:
-        first: Row number in the table of the shard's first row.
-        rows: int64 `[document]`, row number in the shard; None where all rows are there, in order.
-        starts: int64 `[document + 1]`, the place in the shard of each row's first token, and the shard's length.
-        values: int64 `[document]`, where each row's values begin in the shard's stream; of codes, frames.
-    """
-
-    first: int
-    rows: npt.NDArray[np.int64] | None
-    starts: npt.NDArray[np.int64]
-    values: npt.NDArray[np.int64]
-
-    def number(self, document: int) -> int:
-        """Return a document's row number in the table."""
-        return self.first + (document if self.rows is None else int(self.rows[document]))
-
-    def documents(self, first: int, last: int) -> npt.NDArray[np.int64]:
-        """Return int64 `[document]`: row numbers in the table of the documents first … last - 1."""
-        if self.rows is None:
-            return np.arange(self.first + first, self.first + last)
-        return self.first + self.rows[first:last]
+#: Documents of a stretch that are copied one by one: there numpy's calls cost more than a loop.
+_FEW_DOCUMENTS = 4
 
 
 class TokenCorpus:
@@ -68,9 +40,14 @@ class TokenCorpus:
         stream: Name of the stream; default the table's first, with a pattern all streams of its codes.
         pattern: How codes (frame, codebook) are laid out; None for streams of one dimension.
         separator: Token that follows every document.
+        documents: Name of a stream that says where stretches of the stream end (`StreamSpec.ends_of`), such as
+            `functions`: each is a document, and so is what stands behind a row's last end. Default: a row is one.
         subset: Rows to keep; default all.
-        prefix: Tokens of every row to keep, its first ones, or frames of codes: of a tokenizer whose rows decode from
-            any prefix, a coarser item at a lower price; default all.
+        skip_duplicates: Leave out rows that repeat an earlier one (`Table.duplicates`).
+        distinct: Name of a stream with a value for each end, such as `function_hashes`: of documents with one value
+            only the first is kept.
+        prefix: Tokens of every document to keep, its first ones, or frames of codes: of a tokenizer whose rows decode
+            from any prefix, a coarser item at a lower price; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning (8 digits or more).
         check: Whether blocks of local shards are compared with their checksums when they are first read; blocks from
@@ -86,9 +63,12 @@ class TokenCorpus:
         step_shape: Shape of a token: `()`, or `(codebooks,)` where the pattern has one of every codebook.
         lengths: int64 `[shard]`, number of tokens.
         ends: int64 `[shard]`, number of tokens up to and including each shard.
+        documents: Where its documents lie.
+        plain: Whether places are just the shards' values, end to end.
 
     Raises:
-        LoaderError: the table has another tokenizer, or the stream or the separator does not fit.
+        LoaderError: the table has another tokenizer, the stream, the separator or the stream of ends does not fit, or
+            duplicates are not known.
         DatasetError: there is no such dataset, table or generation.
     """
 
@@ -100,7 +80,10 @@ class TokenCorpus:
         stream: str | None = None,
         pattern: Pattern | None = None,
         separator: int | None = None,
+        documents: str | None = None,
         subset: Subset | None = None,
+        skip_duplicates: bool = False,
+        distinct: str | None = None,
         prefix: int | None = None,
         generation: int | None = None,
         tokenizer: str | None = None,
@@ -129,8 +112,6 @@ class TokenCorpus:
         self._asked = self.stream if self._chosen.ragged is None else None
         self.pattern = pattern
         self.separator = separator
-        self.subset = subset
-        self.prefix = prefix
         self.id_offset = id_offset
         self._access = Access(check, cache, mapped_shards, memory_bytes, open_blocks, block_tokens)
         self._ending = int(separator is not None)  # places that a document has beside its tokens
@@ -139,12 +120,16 @@ class TokenCorpus:
             self._chosen.check_separator(separator, self.uri)
         if prefix is not None and prefix < 1:
             raise LoaderError(f"a prefix of {prefix} tokens of every row; it must have one or more", where=self.uri)
+        if documents is not None:
+            self._chosen.check_ends(self.table, documents, self.uri)
+        if distinct is not None:
+            check_distinct(self.table, distinct, documents, self.uri)
         self.shards = self.table.shards
-        self._first_rows = self.shards.row_ends - self.shards.column("rows")
         self._streams = LaidOutStreams(self.table, self._chosen, self._access)
-        self._rows: OrderedDict[int, ShardRows] = OrderedDict()
-        self._remembered = 0
-        self.lengths = self._count()
+        choice = DocumentChoice(documents, separator is not None, subset, prefix, skip_duplicates, distinct)
+        self.documents = TableDocuments(self.table, self._streams, self._layout, choice)
+        self.plain = self._streams.even and choice.plain
+        self.lengths = self.documents.count()
         self.ends: npt.NDArray[np.int64] = np.cumsum(self.lengths)
         self.tokens = int(self.ends[-1]) if len(self.ends) else 0
 
@@ -154,14 +139,16 @@ class TokenCorpus:
         return self.table.fingerprint
 
     @property
-    def plain(self) -> bool:
-        """Whether places are just the shards' values, end to end."""
-        return self._streams.even and self.separator is None and self.subset is None and self.prefix is None
-
-    @property
     def what(self) -> str:
-        """The stream's name, how much of every row is read, and the pattern that lays it out."""
-        read = self.stream if self.prefix is None else f"{self.stream}[:{self.prefix}]"
+        """The stream's name, how much of every document is read, what one is, which ones, and the pattern."""
+        choice = self.documents.choice
+        read = self.stream if choice.prefix is None else f"{self.stream}[:{choice.prefix}]"
+        if choice.ends is not None:
+            read += f" by {choice.ends}"
+        if choice.skip_duplicates:
+            read += " without duplicates"
+        if choice.distinct is not None:
+            read += f" distinct in {choice.distinct}"
         return read if self.pattern is None else f"{read} ({self.pattern.what})"
 
     @property
@@ -208,21 +195,50 @@ class TokenCorpus:
 
     def _read_documents(self, shard: int, start: int, stop: int, out: npt.NDArray[np.int64]) -> None:
         """Copy tokens document by document, with separators."""
-        rows = self.rows(shard)
-        first, last = rows_between(rows.starts, start, stop)
+        found = self.documents.shard(shard)
+        first, last = found.between(start, stop)
+        if last - first > _FEW_DOCUMENTS and isinstance(self._layout, TokenLayout):
+            self._read_many(shard, found, slice(first, last), start, stop, out)
+            return
         at = 0
         for document in range(first, last):
-            origin, limit = int(rows.starts[document]), int(rows.starts[document + 1])
+            origin, limit = int(found.starts[document]), int(found.starts[document + 1])
             begin, end = max(origin, start), min(limit, stop)
             count = end - begin
             separated = self.separator is not None and end == limit
             values = count - 1 if separated else count
             frames = self._layout.frames(limit - origin - self._ending)
             first_step, piece = begin - origin, out[at : at + values]
-            self._streams.copy(shard, int(rows.values[document]), frames, first_step, first_step + values, piece)
+            self._streams.copy(shard, int(found.values[document]), frames, first_step, first_step + values, piece)
             if separated and self.separator is not None:
                 out[at + values] = self.separator
             at += count
+
+    def _read_many(
+        self, shard: int, found: ShardDocuments, chosen: slice, start: int, stop: int, out: npt.NDArray[np.int64]
+    ) -> None:
+        """Copy tokens of many documents, as they are stored: those at once that lie end to end there."""
+        origins, limits = found.starts[chosen], found.starts[chosen.start + 1 : chosen.stop + 1]
+        begins, ends = np.maximum(origins, start), np.minimum(limits, stop)
+        counts = ends - begins
+        tokens = out
+        if self.separator is not None:
+            separators = np.cumsum(counts)[ends == limits] - 1
+            counts -= ends == limits
+            out[separators] = self.separator
+            tokens = np.empty(len(out) - len(separators), np.int64)
+        values = found.values[chosen] + (begins - origins)
+        after = values + counts
+        cuts = (np.flatnonzero(values[1:] != after[:-1]) + 1).tolist()
+        at = 0
+        for one, other in pairwise([0, *cuts, len(values)]):
+            run = self.values.read(shard, int(values[one]), int(after[other - 1]))
+            tokens[at : at + len(run)] = run
+            at += len(run)
+        if self.separator is not None:
+            places = np.ones(len(out), np.bool_)
+            places[separators] = False
+            out[places] = tokens
 
     def undo(self, tokens: npt.NDArray[Any], position: int = 0) -> dict[str, npt.NDArray[Any]]:
         """Return the row's streams that tokens were laid out from: what the tokenizer's decoder takes.
@@ -251,16 +267,17 @@ class TokenCorpus:
             count: Places of a run.
         """
         begins, numbers, counts = [], [], []
+        complete = self.documents.choice.complete
         for shard, start in zip(shards, starts, strict=True):
-            rows = self.rows(shard)
-            first, last = rows_between(rows.starts, start, start + count)
-            begins.append(rows.starts[first:last])
+            found = self.documents.shard(shard)
+            first, last = found.between(start, start + count)
+            begins.append(found.starts[first:last])
             counts.append(last - first)
-            numbers.append(rows.first + first if rows.rows is None else rows.documents(first, last))
+            numbers.append(found.first + first if complete else found.numbers(first, last))
         # Where documents begin, as seen from the run; those that begin before it are continued.
         seen = np.concatenate(begins) - np.repeat(starts, counts)
         flat = np.maximum(seen, 0) + np.repeat(np.arange(len(counts)) * count, counts)
-        if self.subset is None:  # rows follow on one another
+        if complete:  # they follow on one another
             ends = np.cumsum(counts)
             documents = np.arange(len(seen)) + np.repeat(np.array(numbers) - ends + counts, counts)
         else:
@@ -283,17 +300,17 @@ class TokenCorpus:
     def values_between(self, shard: int, start: int, stop: int) -> tuple[int, int]:
         """Return first and last + 1 of the values, or frames of codes, that places start … stop - 1 are made from.
 
-        It is a guess where rows are not known yet.
+        It is a guess where documents are not known yet.
         """
         total = int(self._streams.frames[shard])
         if self.plain:
             return self._streams.needed(0, total, start, stop)
-        rows = self._rows.get(shard)
-        if rows is None:
+        documents = self.documents.known(shard)
+        if documents is None:
             scale = total / int(self.lengths[shard])
             return int(start * scale), min(int(stop * scale) + 1, total)
-        starts, values = rows.starts, rows.values
-        first, last = rows_between(starts, start, stop)
+        starts, values = documents.starts, documents.values
+        first, last = documents.between(start, stop)
         found = []
         for document in (first, last - 1):
             origin, limit = int(starts[document]), int(starts[document + 1])
@@ -302,54 +319,25 @@ class TokenCorpus:
             found.append(self._streams.needed(int(values[document]), frames, *piece))
         return found[0][0], found[1][1]
 
-    def rows(self, shard: int) -> ShardRows:
-        """Return where the rows of a shard lie; what was asked for lately is remembered."""
-        found = self._rows.get(shard)
-        if found is None:
-            found = self._rows[shard] = self._read_rows(shard)
-            self._remembered += len(found.values)
-            while self._remembered > _REMEMBERED_ROWS and len(self._rows) > 1:
-                self._remembered -= len(self._rows.popitem(last=False)[1].values)
-        return found
+    def locate(self, document_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where documents are, by their numbers in a batch's `document_ids`.
 
-    def every_rows(self, shards: Sequence[int]) -> Iterator[ShardRows]:
-        """Yield where the rows of many shards lie, read on threads, in order; they are not remembered."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            yield from pool.map(self._read_rows, shards)
+        Args:
+            document_ids: Integers of any shape; -1 for padding.
+
+        Returns:
+            int64 of that shape, twice: the row number in the table, and which document of its row it is, from 0; what
+            stands behind a row's last end comes last. Both -1 for padding. Where a row is one document: itself, and 0.
+
+        Raises:
+            LoaderError: there is no such document.
+        """
+        return self.documents.locate(document_ids)
 
     def close(self) -> None:
         """Let go of all shards; reading opens them again."""
         self.values.close()
-        self._rows.clear()
-        self._remembered = 0
-
-    def _read_rows(self, shard: int) -> ShardRows:
-        opened = self.table.open_shard(shard, self.values.shard_bytes(shard))
-        offsets = self._streams.offsets(opened)
-        first = int(self._first_rows[shard])
-        if self.plain:
-            return ShardRows(first, None, self._layout.steps(offsets), offsets[:-1])
-        lengths = np.diff(offsets)
-        if self.prefix is not None:
-            np.minimum(lengths, self.prefix, out=lengths)
-        lengths = self._layout.steps(lengths) + self._ending
-        rows = None
-        values = offsets[:-1]
-        if self.subset is not None:
-            chosen = self.subset.select(opened.key(row) for row in range(len(opened)))
-            rows = np.flatnonzero(chosen)
-            lengths, values = lengths[rows], values[rows]
-        starts = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=starts[1:])
-        return ShardRows(first, rows, starts, values)
-
-    def _count(self) -> npt.NDArray[np.int64]:
-        """Return int64 `[shard]`, tokens that each shard has; a subset and prefixes are counted by reading all rows."""
-        if self.subset is not None or self.prefix is not None:
-            shards = range(len(self.shards))
-            return np.fromiter((rows.starts[-1] for rows in self.every_rows(shards)), np.int64, len(self.shards))
-        of_frames, of_rows = self._layout.steps_per_frame, self._layout.more_steps + self._ending
-        return self._streams.frames * of_frames + self.shards.column("rows") * of_rows
+        self.documents.clear()
 
     def _check_tokenizer(self, asked: str | None) -> None:
         found = self.table.tokenizer.fingerprint
@@ -361,6 +349,7 @@ class TokenCorpus:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
+        choice = self.documents.choice
         return (
             _reopen,
             (
@@ -370,8 +359,11 @@ class TokenCorpus:
                     "stream": self._asked,
                     "pattern": self.pattern,
                     "separator": self.separator,
-                    "subset": self.subset,
-                    "prefix": self.prefix,
+                    "documents": choice.ends,
+                    "subset": choice.subset,
+                    "skip_duplicates": choice.skip_duplicates,
+                    "distinct": choice.distinct,
+                    "prefix": choice.prefix,
                     "generation": self.generation,
                     "id_offset": self.id_offset,
                     **vars(self._access),
@@ -381,11 +373,6 @@ class TokenCorpus:
 
     def __repr__(self) -> str:
         return f"<{self.tokens} tokens: {self.what!r} of table {self.table.name!r} of {self.uri}>"
-
-
-def rows_between(starts: npt.NDArray[np.int64], start: int, stop: int) -> tuple[int, int]:
-    """Return first and last + 1 of the documents, given by `starts` `[document + 1]`, that places overlap."""
-    return int(starts.searchsorted(start, "right")) - 1, int(starts.searchsorted(stop, "left"))
 
 
 def _reopen(uri: str, table: str, options: dict[str, Any]) -> TokenCorpus:

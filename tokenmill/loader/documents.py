@@ -24,8 +24,8 @@ from tokenmill.loader.packed import PackedSamples, SamplePlan
 from tokenmill.loader.packing import Packing, best_fit
 from tokenmill.loader.permutation import KeyedPermutation
 
-#: Rows of a block: packing them takes well under a second, and leaves almost nothing of a window empty.
-BLOCK_ROWS = 1 << 20
+#: Documents of a block: packing them takes well under a second, and leaves almost nothing of a window empty.
+BLOCK_DOCUMENTS = 1 << 20
 #: Blocks that stay packed: the one in use, and the ones before and after it.
 _PACKED_BLOCKS = 3
 _BIN_BITS = 32
@@ -62,7 +62,7 @@ class PackedDocuments(PackedSamples):
             raise LoaderError(f"there are no documents to pack: {corpus!r}", where=corpus.uri)
         self._block_tokens = block_tokens
         if block_tokens is None:
-            self._blocks = _cut(corpus.shards.column("rows"), BLOCK_ROWS)
+            self._blocks = _cut(corpus.documents.counts, BLOCK_DOCUMENTS)
         else:
             self._blocks = _cut(corpus.lengths, block_tokens)
         self._bins: dict[int, int] = {}
@@ -111,7 +111,7 @@ class PackedDocuments(PackedSamples):
 
     def _pack_block(self, number: int, shift: int) -> PackedBlock:
         shards = self._blocks[number]
-        lengths = [np.diff(rows.starts) for rows in self.corpus.every_rows(shards)]
+        lengths = [np.diff(found.starts) for found in self.corpus.documents.every(shards)]
         ends = np.cumsum([len(some) for some in lengths])
         together = np.concatenate(lengths)
         if not shift:
@@ -203,7 +203,7 @@ class _DocumentPlan(SamplePlan):
             starts: list[int] = []
             lengths: list[int] = []
             for shard, document, start, length in self._pieces(sample):
-                found = corpus.rows(shard)
+                found = corpus.documents.shard(shard)
                 place = int(found.starts[document]) + start
                 corpus.read(shard, place, place + length, batch.ids[row, at : at + length])
                 documents.append(found.number(document))
@@ -219,7 +219,7 @@ class _DocumentPlan(SamplePlan):
         corpus = self._packed.corpus
         for sample in range(len(self._numbers)):
             for shard, document, start, length in self._pieces(sample):
-                place = int(corpus.rows(shard).starts[document]) + start
+                place = int(corpus.documents.shard(shard).starts[document]) + start
                 yield (shard, *corpus.values_between(shard, place, place + length))
 
     def _pieces(self, sample: int) -> Iterator[tuple[int, int, int, int]]:

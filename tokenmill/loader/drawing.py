@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenmill.errors import LoaderError
 from tokenmill.loader.batches import BatchBuilder
 from tokenmill.loader.mixing import Mixture
 from tokenmill.loader.packed import SamplePlan
@@ -42,6 +43,14 @@ class Share:
     world_size: int
     worker: int = 0
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise LoaderError(f"rank {self.rank} of {self.world_size} ranks; ranks count from 0")
+        if self.global_batch_size < 1 or self.global_batch_size % self.world_size:
+            raise LoaderError(
+                f"a global batch of {self.global_batch_size} samples cannot be dealt to {self.world_size} ranks evenly"
+            )
 
     @property
     def batch_size(self) -> int:

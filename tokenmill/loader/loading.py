@@ -21,8 +21,8 @@ from tokenmill.loader.feeds import Place
 from tokenmill.loader.mixing import Mixture
 from tokenmill.loader.patterns import Pattern
 from tokenmill.loader.sequence import GlobalSequence, Point
-from tokenmill.loader.sources import OpenSource, Packing, Reading, Shuffle, Source, Tail, open_sources
-from tokenmill.loader.state import LoaderState, WorkerState, check_same, unwrap
+from tokenmill.loader.sources import OpenSource, Packing, Reading, Shuffle, Source, Tail, asked_sources, open_sources
+from tokenmill.loader.state import LoaderState, WorkerState, check_same, check_worker, unwrap
 from tokenmill.loader.subsets import Subset
 from tokenmill.loader.torch_workers import WorkerBoard, current_worker, in_worker, register_iterable
 
@@ -39,7 +39,8 @@ class TokenLoader:
 
     - `ids`: int64 `[sample, token]`, `global_batch_size / world_size` samples of `window` tokens; with a parallel or
       delayed pattern `[sample, step, codebook]`, and all that is said of a token is said of a step;
-    - `document_ids`: int64 `[sample, token]`, number of the row in the table; -1 for padding;
+    - `document_ids`: int64 `[sample, token]`, number of the row in the table; -1 for padding; where rows hold several
+      documents, `loader.sources[0].locate` finds the row;
     - `positions`: int64 `[sample, token]`, the token's place in its document; a separator follows its document's last;
     - `cu_seqlens`: int32 `[piece + 1]`, cumulative lengths of the pieces of documents over the flattened batch;
     - `sources`: int32 `[sample]`, only in a mix: number of the source; -1 for padding;
@@ -69,9 +70,12 @@ class TokenLoader:
         subset: The training or the validation rows; default all.
         fields: Arrays of a batch.
         stream: Name of the stream; default the table's first, with a pattern all streams of its codes.
+        documents: Stream that says where documents end in a row, such as `functions`; default: a row is one.
+        skip_duplicates: Leave out rows that repeat an earlier one of the table.
+        distinct: Stream with a value for each end, such as `function_hashes`: of equal documents the first is read.
         pattern: How codes (frame, codebook) of a codec are laid out: `Flat`, `Parallel` or `Delayed`.
-        prefix: Tokens of every row to read, its first ones, or frames of codes: a budget for rows of adaptive length;
-            default all.
+        prefix: Tokens of every document to read, its first ones, or frames of codes: a budget for rows of adaptive
+            length; default all.
         generation: Which generation; default the newest.
         tokenizer: Fingerprint that the table's tokenizer must have, or its beginning.
         check: Whether blocks of local shards are compared with their checksums when they are first read.
@@ -102,6 +106,9 @@ class TokenLoader:
         subset: Subset | None = None,
         fields: Collection[str] = FIELDS,
         stream: str | None = None,
+        documents: str | None = None,
+        skip_duplicates: bool = False,
+        distinct: str | None = None,
         pattern: Pattern | None = None,
         prefix: int | None = None,
         generation: int | None = None,
@@ -111,32 +118,21 @@ class TokenLoader:
     ) -> None:
         # Integers of numpy, too, which a state in JSON could not hold.
         window, global_batch_size, seed = map(operator.index, (window, global_batch_size, seed))
-        if not 0 <= rank < world_size:
-            raise LoaderError(f"rank {rank} of {world_size} ranks; ranks count from 0")
-        if global_batch_size < 1 or global_batch_size % world_size:
-            raise LoaderError(
-                f"a global batch of {global_batch_size} samples cannot be dealt to {world_size} ranks evenly"
-            )
+        self._share = Share(global_batch_size, rank, world_size)
         if window < 1:
             raise LoaderError(f"a window of {window} tokens; it must have one or more")
-        if isinstance(data, str):
-            whole = Source(
-                data,
-                table,
-                stream=stream,
-                pattern=pattern,
-                prefix=prefix,
-                generation=generation,
-                tokenizer=tokenizer,
-            )
-            sources: Sequence[Source] = [whole]
-        elif (table, stream, pattern, prefix, generation, tokenizer) != (None,) * 6:
-            raise LoaderError(
-                "table, stream, pattern, prefix, generation and tokenizer belong to each source: Source(…)"
-            )
-        else:
-            sources = data
-        self._share = Share(global_batch_size, rank, world_size)
+        whole = Source(
+            data if isinstance(data, str) else "",
+            table,
+            stream=stream,
+            documents=documents,
+            skip_duplicates=skip_duplicates,
+            distinct=distinct,
+            pattern=pattern,
+            prefix=prefix,
+            generation=generation,
+            tokenizer=tokenizer,
+        )
         self._reading = Reading(
             window=window,
             seed=seed,
@@ -152,7 +148,7 @@ class TokenLoader:
             check=check,
             cache=cache,
         )
-        self._sources = open_sources(sources, self._reading)
+        self._sources = open_sources(asked_sources(data, whole), self._reading)
         weights = [source.weight for source in self._sources]
         self._mixture = None if isinstance(data, str) else Mixture(weights, str(seed))
         self._sequence = self._open_sequence()
@@ -280,8 +276,8 @@ class TokenLoader:
         seen = 0
         if saved.worker is not None:
             if in_worker():
-                self._check_worker(saved.worker)
                 seen = saved.worker.batches
+                check_worker(saved.worker, WorkerState(*current_worker(), seen, self._share.global_batch_size))
             point = self._sequence.skip(point, batches, saved.worker.batch_size)
         self._point = self._walked = self._origin = point
         self._samples = point.samples
@@ -374,17 +370,6 @@ class TokenLoader:
         if self._mixture is None and not self._sequence.run(point, self._share.global_batch_size, 1):
             point = self._sequence.next_epoch(point)
             self._board.end_epoch(point.places[0].epoch, point.samples)
-
-    def _check_worker(self, saved: WorkerState) -> None:
-        """Refuse the state of another worker, or of batches of another size: its batches are not this one's."""
-        here = WorkerState(*current_worker(), saved.batches, self._share.global_batch_size)
-        if saved != here:
-            raise LoaderError(
-                f"the state is of DataLoader worker {saved.number} of {saved.workers} and batches of "
-                f"{saved.batch_size} samples; this is worker {here.number} of {here.workers}, and batches have "
-                f"{here.batch_size}",
-                fix="loader.load_state_dict(…), before the DataLoader is made, takes the state for any of them",
-            )
 
     def _fresh_state(self) -> dict[str, Any]:
         sources = tuple(source.state(Place()) for source in self._sources)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from tokenmill.errors import LoaderError
@@ -44,6 +45,9 @@ class Source:
         id_offset: Number added to every id, its place in a vocabulary that sources of different tokenizers share.
         pattern: How codes (frame, codebook) are laid out: `Flat`, `Parallel`, `Delayed`.
         separator: Token that follows every document of it, before `id_offset` is added; default the loader's.
+        documents: Stream that says where documents end in a row, such as `functions`; default: a row is one.
+        skip_duplicates: Leave out rows that repeat an earlier one of the table.
+        distinct: Stream with a value for each end, such as `function_hashes`: of equal documents the first is read.
     """
 
     uri: str
@@ -57,6 +61,9 @@ class Source:
     id_offset: int | None = None
     pattern: Pattern | None = None
     separator: int | None = None
+    documents: str | None = None
+    skip_duplicates: bool = False
+    distinct: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,10 +140,34 @@ class OpenSource:
         """Return the row's streams that tokens of one document were laid out from; see `TokenCorpus.undo`."""
         return self.corpus.undo(tokens, position)
 
+    def locate(self, document_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the rows that documents are in, and their places there; see `TokenCorpus.locate`."""
+        return self.corpus.locate(document_ids)
+
     @property
     def corpus(self) -> TokenCorpus:
         """Its tokens."""
         return self.feed.packed.corpus
+
+
+def asked_sources(data: str | Sequence[Source], whole: Source) -> Sequence[Source]:
+    """Return the sources that a loader was asked for: those given, or the one dataset.
+
+    Args:
+        data: Uri of a dataset, or sources.
+        whole: What else was said of the dataset.
+
+    Raises:
+        LoaderError: sources were given, and something of a dataset beside them.
+    """
+    if isinstance(data, str):
+        return [whole]
+    if replace(whole, uri="") != Source(""):
+        raise LoaderError(
+            "table, stream, documents, skip_duplicates, distinct, pattern, prefix, generation and tokenizer belong to "
+            "each source: Source(…)"
+        )
+    return data
 
 
 def open_sources(sources: Sequence[Source], reading: Reading) -> tuple[OpenSource, ...]:
@@ -175,6 +206,9 @@ def _open(source: Source, reading: Reading, count: int) -> OpenSource:
         open_blocks=reading.open_blocks,
         block_tokens=reading.block_tokens if reading.shuffle == "blocks" else 0,
         pattern=source.pattern,
+        documents=source.documents,
+        skip_duplicates=source.skip_duplicates,
+        distinct=source.distinct,
     )
     name = source.name or f"{corpus.uri.rstrip('/').rsplit('/', 1)[-1]}/{corpus.table.name}"
     key = f"{corpus.fingerprint}/{corpus.stream}/{reading.seed}"

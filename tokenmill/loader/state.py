@@ -23,7 +23,7 @@ class SourceState:
     Attributes:
         name: Of the source.
         fingerprint: Of its table, the first 16 digits.
-        stream: The stream that is read, how much of every row, and how codes are laid out.
+        stream: The stream that is read, how much of every document, what one is, and how codes are laid out.
         generation: Of the dataset, in which the table is found again.
         place: What comes next of it.
     """
@@ -167,8 +167,20 @@ def check_same(saved: LoaderState, here: LoaderState) -> None:
             raise LoaderError(
                 f"source {ours.name!r}: the state was saved with stream {theirs.stream!r}, this loader has "
                 f"{ours.stream!r}",
-                fix="make the loader with that stream, prefix, pattern and separator, or start a new run",
+                fix="make the loader with that stream, documents, skip_duplicates, distinct, prefix, pattern and "
+                "separator, or start a new run",
             )
+
+
+def check_worker(saved: WorkerState, here: WorkerState) -> None:
+    """Refuse the state of another worker, or of batches of another size: its batches are not this one's."""
+    if saved != here:
+        raise LoaderError(
+            f"the state is of DataLoader worker {saved.number} of {saved.workers} and batches of "
+            f"{saved.batch_size} samples; this is worker {here.number} of {here.workers}, and batches have "
+            f"{here.batch_size}",
+            fix="loader.load_state_dict(…), before the DataLoader is made, takes the state for any of them",
+        )
 
 
 def unwrap(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:

@@ -1,7 +1,7 @@
 """The values of one stream of a table, shard by shard: what samples are copied from. Local shards are mapped.
 
-A mapped shard's blocks are checked against their checksums when one of their values is first read; a shard that has
-been checked whole costs no more than the copy. Object storage is read by `remote_values`.
+A mapped shard's blocks are checked against their checksums when one of their values is first read; a shard whose
+values have all been checked costs no more than the copy. Object storage is read by `remote_values`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class LocalValues(ShardValues):
         self._shards = shards
         self._dtype = np.dtype(dtype)
         self._offsets = shards.column(f"value_offset.{stream}")
+        self._lengths = shards.column(f"tokens.{stream}") * self._dtype.itemsize
         self._sizes = shards.column("size_bytes")
         self._check = check
         self._limit = mapped_shards
@@ -160,7 +161,7 @@ class LocalValues(ShardValues):
         if self._check and blocks is not None and stop > start:
             first, width = int(self._offsets[shard]), self._dtype.itemsize
             blocks.require(first + start * width, first + stop * width)
-        if blocks is None or blocks.whole or not self._check:
+        if blocks is None or blocks.checked or not self._check:
             self._mapped[shard] = None
             self._ready[shard] = True
             self._unready -= 1
@@ -169,7 +170,10 @@ class LocalValues(ShardValues):
         self._range.map(shard, self._path(shard))
         first = int(self._range.offsets[shard])
         data = self._range.bytes[first : first + int(self._sizes[shard])]
-        return _MappedBlocks(join(self._storage.uri, self._shards.path(shard)), data, self._shards.blocks(shard))
+        begin = int(self._offsets[shard])
+        wanted = slice(begin // BLOCK_BYTES, -(-(begin + int(self._lengths[shard])) // BLOCK_BYTES))
+        where = join(self._storage.uri, self._shards.path(shard))
+        return _MappedBlocks(where, data, self._shards.blocks(shard), wanted)
 
     def _unmap(self, shard: int) -> None:
         self._unready += bool(self._ready[shard])
@@ -182,14 +186,22 @@ class LocalValues(ShardValues):
 
 
 class _MappedBlocks(ShardBytes):
-    """A shard that is mapped, of whose blocks some are not checked yet."""
+    """A shard that is mapped, of whose blocks with values, those of the slice `wanted`, some are not checked yet."""
 
     private = False
     held_bytes = 0
 
-    def __init__(self, where: str, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32]) -> None:
+    def __init__(
+        self, where: str, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32], wanted: slice
+    ) -> None:
         super().__init__(where, len(data), checksums)
         self._data = data.data
+        self._wanted = wanted
+
+    @property
+    def checked(self) -> bool:
+        """Whether all blocks with values are; other streams lie in blocks that are never read."""
+        return bool(self._present[self._wanted].all())
 
     def _load(self, first: int, last: int) -> None:
         self._check(first, self._data[first * BLOCK_BYTES : last * BLOCK_BYTES])

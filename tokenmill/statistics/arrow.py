@@ -1,8 +1,9 @@
 """The file format of statistics: sparse counts as rows of an Arrow IPC file, everything else as JSON in its schema.
 
 A row is one series of counts: `source`, `stream`, `measure`, and the lists `keys` and `counts` (only what is not 0).
-It opens with any Arrow reader. Equal statistics give equal bytes (with one pyarrow version). What the series mean is
-not known here.
+Where keys of 64 bits occur, the file has a column `wide_keys` as well, and each series has null in the one or the
+other: that is format version 2; all else is version 1. It opens with any Arrow reader. Equal statistics give equal
+bytes (with one pyarrow version). What the series mean is not known here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tokenmill.canonical import canonical_json
 from tokenmill.errors import CorruptionError, DatasetError, SpecError
 
 FORMAT_VERSION = 1
+#: That of files with keys of 64 bits.
+WIDE_FORMAT_VERSION = 2
 #: Key of the schema metadata under which the header lies.
 HEADER_KEY = b"tokenmill.statistics"
 
@@ -32,24 +35,30 @@ _FIELDS = [
     pa.field("keys", pa.list_(pa.field("item", pa.uint32(), nullable=False)), nullable=False),
     pa.field("counts", pa.list_(pa.field("item", pa.int64(), nullable=False)), nullable=False),
 ]
+_WIDE_FIELDS = [
+    *_FIELDS[:3],
+    _FIELDS[3].with_nullable(True),
+    _FIELDS[4],
+    pa.field("wide_keys", pa.list_(pa.field("item", pa.uint64(), nullable=False))),
+]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Counts by a small integer key.
+    """Counts by an integer key.
 
     Attributes:
         source: Name of the source; empty in a part, which has one source only.
         stream: Name of the stream; empty where the counts are of documents.
         measure: What is counted by what, such as `unigrams`.
-        keys: uint32 `[n]`, strictly increasing.
+        keys: uint32 or uint64 `[n]`, strictly increasing.
         counts: int64 `[n]`, above 0.
     """
 
     source: str
     stream: str
     measure: str
-    keys: npt.NDArray[np.uint32]
+    keys: npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
     counts: npt.NDArray[np.int64]
 
 
@@ -60,11 +69,13 @@ class StatisticsFile:
     Attributes:
         header: The JSON header, `kind` and `format_version` among it.
         series: (source, stream, measure) → (keys, counts), sparse.
+        wide_series: The same of series whose keys are of 64 bits.
         extra: The other members of the schema metadata.
     """
 
     header: dict[str, Any]
     series: Mapping[tuple[str, str, str], tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]]
+    wide_series: Mapping[tuple[str, str, str], tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]]
     extra: Mapping[str, bytes]
 
 
@@ -73,27 +84,39 @@ def encode(header: Mapping[str, Any], series: Iterable[Series], extra: Mapping[s
     metadata: dict[bytes, bytes] = {key.encode(): value for key, value in sorted(extra.items())}
     if HEADER_KEY in metadata:
         raise ValueError(f"the metadata key {HEADER_KEY.decode()} is the format's own")
-    metadata[HEADER_KEY] = canonical_json({**header, "format_version": FORMAT_VERSION})
-    schema = pa.schema(_FIELDS, metadata=metadata)
+    series = list(series)
+    wide = any(one.keys.dtype == np.uint64 for one in series)
+    version = WIDE_FORMAT_VERSION if wide else FORMAT_VERSION
+    metadata[HEADER_KEY] = canonical_json({**header, "format_version": version})
+    schema = pa.schema(_WIDE_FIELDS if wide else _FIELDS, metadata=metadata)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
     with pa.ipc.new_file(sink, schema, options=options) as writer:
         for one in series:
-            offsets = pa.array([0, len(one.keys)], pa.int32())
+            widths = [_list(one.keys, _FIELDS[3])]
+            if one.keys.dtype == np.uint64:
+                widths = [pa.nulls(1, _FIELDS[3].type), _list(one.keys, _WIDE_FIELDS[5])]
+            elif wide:
+                widths += [pa.nulls(1, _WIDE_FIELDS[5].type)]
             columns = [
                 pa.array([one.source], pa.string()),
                 pa.array([one.stream], pa.string()),
                 pa.array([one.measure], pa.string()),
-                pa.ListArray.from_arrays(offsets, _array(one.keys, pa.uint32()), type=_FIELDS[3].type),
-                pa.ListArray.from_arrays(offsets, _array(one.counts, pa.int64()), type=_FIELDS[4].type),
+                widths[0],
+                _list(one.counts, _FIELDS[4]),
+                *widths[1:],
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return bytes(sink.getvalue())
 
 
-def _array(values: npt.NDArray[Any], dtype: Any) -> Any:
-    """Wrap a contiguous array without a copy (and without the modules that `pa.array` loads, 60 ms a process)."""
-    return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+def _list(values: npt.NDArray[Any], field: Any) -> Any:
+    """Wrap an array as a column of one list, without a copy (and without the modules that `pa.array` loads, 60 ms)."""
+    flat = [None, pa.py_buffer(np.ascontiguousarray(values))]
+    offsets = pa.array([0, len(values)], pa.int32())
+    return pa.ListArray.from_arrays(
+        offsets, pa.Array.from_buffers(field.type.value_type, len(values), flat), type=field.type
+    )
 
 
 def decode(data: bytes, where: str | None = None) -> StatisticsFile:
@@ -105,15 +128,17 @@ def decode(data: bytes, where: str | None = None) -> StatisticsFile:
         version = header["format_version"]
     except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
         raise CorruptionError(f"this is no statistics file: {error}", where=where, fix=_FIX) from error
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, WIDE_FORMAT_VERSION):
         raise DatasetError(
-            f"the statistics have format version {version}; this tokenmill reads {FORMAT_VERSION}",
+            f"the statistics have format version {version}; this tokenmill reads {FORMAT_VERSION} and"
+            f" {WIDE_FORMAT_VERSION}",
             where=where,
             fix="use the version of tokenmill that wrote them, or a newer one",
         )
-    series = {}
+    series: dict[tuple[str, str, str], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {}
+    wide_series: dict[tuple[str, str, str], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {}
     try:
-        if not reader.schema.equals(pa.schema(_FIELDS)):
+        if not reader.schema.equals(pa.schema(_FIELDS if version == FORMAT_VERSION else _WIDE_FIELDS)):
             raise ValueError(f"its columns are {reader.schema.names}")
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
@@ -121,15 +146,19 @@ def decode(data: bytes, where: str | None = None) -> StatisticsFile:
             if batch.num_rows != 1:
                 raise ValueError(f"record batch {number} has {batch.num_rows} rows in place of 1")
             names = (batch.column(0)[0].as_py(), batch.column(1)[0].as_py(), batch.column(2)[0].as_py())
-            keys, counts = batch.column(3).values.to_numpy(), batch.column(4).values.to_numpy()
+            wide = batch.column(3).null_count == 1
+            if version == WIDE_FORMAT_VERSION and batch.column(5).null_count == wide:
+                raise ValueError(f"series {names} has keys of both widths, or of none")
+            keys = batch.column(5 if wide else 3).values.to_numpy()
+            counts = batch.column(4).values.to_numpy()
             if len(keys) != len(counts):
                 raise ValueError(f"series {names} has {len(keys)} keys and {len(counts)} counts")
             if not ((keys[1:] > keys[:-1]).all() and (counts > 0).all()):
                 raise ValueError(f"series {names} has keys out of order, or counts that are not above 0")
-            series[names] = (keys, counts)
+            (wide_series if wide else series)[names] = (keys, counts)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptionError(f"the statistics file is damaged: {error}", where=where, fix=_FIX) from error
-    return StatisticsFile(header, series, {key.decode(): value for key, value in metadata.items()})
+    return StatisticsFile(header, series, wide_series, {key.decode(): value for key, value in metadata.items()})
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tokenmill.audio.streams import LEVEL, RECORDING
 from tokenmill.errors import CorruptionError, SpecError
 from tokenmill.sources.items import Reject
 from tokenmill.statistics import arrow
+from tokenmill.statistics.modules import ModuleStatistics
 from tokenmill.statistics.sketch import Sketch
 from tokenmill.statistics.sound import SoundStatistics, microseconds
 from tokenmill.statistics.stream import StreamStatistics
@@ -59,6 +60,7 @@ class PartStatistics:
         rejected: Reason → what was rejected for it.
         streams: Name → what is known of the stream.
         sound: What is known of the recordings; None where the table is of something else.
+        modules: What is known of the modules of LLVM IR; None where the table is of something else.
     """
 
     documents: int = 0
@@ -67,6 +69,7 @@ class PartStatistics:
     rejected: dict[str, RejectCounts] = field(default_factory=dict)
     streams: dict[str, StreamStatistics] = field(default_factory=dict)
     sound: SoundStatistics | None = None
+    modules: ModuleStatistics | None = None
 
     @classmethod
     def start(cls, streams: Mapping[str, StreamSpec]) -> PartStatistics:
@@ -74,6 +77,7 @@ class PartStatistics:
         return cls(
             streams={name: StreamStatistics.start(name, streams) for name in streams},
             sound=SoundStatistics.for_streams(streams),
+            modules=ModuleStatistics.for_streams(streams),
         )
 
     @property
@@ -105,6 +109,8 @@ class PartStatistics:
             stream.add(name, streams)
         if self.sound is not None:
             self.sound.add(streams[RECORDING], streams[LEVEL])
+        if self.modules is not None:
+            self.modules.add(streams)
 
     def add_rejects(self, rejects: Iterable[Reject]) -> None:
         """Count items that have no row."""
@@ -132,6 +138,8 @@ class PartStatistics:
             stream.merge(other.streams[name])
         if self.sound is not None and other.sound is not None:
             self.sound.merge(other.sound)
+        if self.modules is not None and other.modules is not None:
+            self.modules.merge(other.modules)
 
     def to_arrow_bytes(self, extra: Mapping[str, bytes] | None = None) -> bytes:
         """Return the Arrow file that `from_arrow_bytes` reads; equal statistics give equal bytes.
@@ -165,6 +173,7 @@ class PartStatistics:
             "rejected": {reason: counts.to_json() for reason, counts in self.rejected.items()},
             "counts": {name: stream.counts() for name, stream in self.streams.items()},
             **({} if self.sound is None else {"sound": self.sound.counts()}),
+            **({} if self.modules is None else {"modules": self.modules.counts()}),
         }
 
     def series(self, source: str) -> Iterator[arrow.Series]:
@@ -174,6 +183,8 @@ class PartStatistics:
             yield from stream.series(source, name)
         if self.sound is not None:
             yield from self.sound.series(source)
+        if self.modules is not None:
+            yield from self.modules.series(source)
 
     @classmethod
     def from_file(
@@ -197,16 +208,21 @@ class PartStatistics:
             stream.fill(file, header["counts"][name], source, name)
         if statistics.sound is not None:
             statistics.sound.fill(file, header["sound"], source)
-        statistics._check(where)
+        if statistics.modules is not None:
+            statistics.modules.fill(file, header["modules"], source)
+        statistics._check(header, where)
         return statistics
 
-    def _check(self, where: str | None) -> None:
+    def _check(self, header: Mapping[str, Any], where: str | None) -> None:
         sums = [("input bytes", self.input_bytes, self.bytes_per_document.total)]
         sums.append(("documents", self.documents, self.bytes_per_document.count))
         for name, stream in self.streams.items():
             sums += stream.sums(name, self.documents)
         if self.sound is not None:
             sums += self.sound.sums(self.documents)
+        if self.modules is not None:
+            values = {name: stream.tokens for name, stream in self.streams.items()}
+            sums += self.modules.sums(header["modules"], self.documents, values)
         for what, said, counted in sums:
             if said != counted:
                 raise CorruptionError(f"the statistics say {said} {what}, their counts sum to {counted}", where=where)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tokenmill.statistics.detail import Detail
 from tokenmill.statistics.figures import decimal, percent, short
+from tokenmill.statistics.module_details import module_details, module_lines
 from tokenmill.statistics.sound_details import duration, sound_details, sound_lines
 
 # A line break is for terminals, where the columns fit 80 characters. Lengths are documents' tokens.
@@ -45,7 +46,7 @@ def rows(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def details(summary: Mapping[str, Any]) -> list[Detail]:
-    """Return what is known of recordings, of lengths and errors, and of the use of ids by band, where that is known."""
+    """Return what is known of recordings, modules, lengths, errors and the use of ids by band, where that is known."""
     streams = summary["overall"]["streams"]
     errors = {stream["errors"]["of"]: stream["errors"] for stream in streams.values() if "errors" in stream}
     found = [
@@ -55,6 +56,7 @@ def details(summary: Mapping[str, Any]) -> list[Detail]:
     ]
     return (
         sound_details(summary)
+        + module_details(summary)
         + found
         + [
             _bands(name, stream["bands"])
@@ -142,7 +144,7 @@ def render_text(summary: Mapping[str, Any], title: str | None = None) -> Group:
         # Text, not markup: a token or a source may look like "[red]".
         table.add_row(*(Text(cell) for cell in row), style="bold" if row[0] == "all" else None)
     lines = [f"rejected: {line}" for line in [rejects(summary)] if line]
-    lines += [f"{name}: {line}" for name, line in [*sound_lines(summary), *labels(summary)]]
+    lines += [f"{name}: {line}" for name, line in [*sound_lines(summary), *module_lines(summary), *labels(summary)]]
     for name, tokens in top_tokens(summary):
         lines.append(f"top {name}: " + "  ".join(f"{text} {share}" for text, share in tokens))
     table.caption = Text("\n".join(lines)) if lines else None
@@ -165,7 +167,7 @@ def render_markdown(summary: Mapping[str, Any], title: str | None = None) -> str
     lines += _markdown_table(columns, rows(summary), _TEXT_COLUMNS)
     if line := rejects(summary):
         lines += ["", f"Rejected: {_escape(line)}"]
-    for name, line in [*sound_lines(summary), *labels(summary)]:
+    for name, line in [*sound_lines(summary), *module_lines(summary), *labels(summary)]:
         lines += ["", f"{_escape(name)}: {_escape(line)}"]
     for name, tokens in top_tokens(summary):
         lines += [

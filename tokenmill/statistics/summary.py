@@ -17,6 +17,7 @@ from tokenmill.statistics.bands import Bands
 from tokenmill.statistics.describing import describe, entropy_bits, ratio, rounded
 from tokenmill.statistics.error_curve import ERROR_UNIT, ErrorCurve
 from tokenmill.statistics.merge import MergedStatistics
+from tokenmill.statistics.module_summary import summarize_code, summarize_modules
 from tokenmill.statistics.octaves import first_and_last
 from tokenmill.statistics.part import PartStatistics
 from tokenmill.statistics.sketch import values_at
@@ -49,6 +50,7 @@ def summarize(
         row: its dimension is "value"), `octaves` (documents by octave of their tokens), `bands` (how the ids are used
         in each band), `errors` (their quantiles, and by octave of the tokens), `labels` (how often each came).
         Tables of sound have `sound`, of their recordings and of each stream of tokens: `sound_summary` says what.
+        Tables of LLVM IR have `modules` likewise, of their modules and of each stream of tokens: see `module_summary`.
     """
     classes = classes or TokenClasses()
 
@@ -80,6 +82,7 @@ def _summarize_counts(
         "input_bytes": counts.input_bytes,
         "bytes_per_document": describe(counts.bytes_per_document),
         **({} if counts.sound is None else {"sound": summarize_recordings(counts.sound, counts.rejected)}),
+        **({} if counts.modules is None else {"modules": summarize_modules(counts.modules, top)}),
         "streams": {
             name: {
                 "tokens": stream.tokens,
@@ -88,6 +91,7 @@ def _summarize_counts(
                 "vocabulary": _summarize_unigrams(stream, stream.unigrams, classes, token_text, top),
                 **_summarize_roles(stream),
                 **({} if counts.sound is None else summarize_rates(stream, counts.sound)),
+                **({} if counts.modules is None else summarize_code(stream, counts.modules)),
             }
             for name, stream in counts.streams.items()
         },

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.errors import CorruptionError
+from tokenmill.errors import CorruptionError, ItemError
+from tokenmill.ir.reasons import TOO_LARGE
 from tokenmill.tokenizers.llvm_ir import encoding, text, units, writing
-from tokenmill.tokenizers.llvm_ir.layout import NEWLINE, Tables, tables
+from tokenmill.tokenizers.llvm_ir.layout import LAST_LINE_START, NEWLINE, Tables, tables
 from tokenmill.tokenizers.llvm_ir.merging import Merges, expand, merge, merges
 from tokenmill.tokenizers.llvm_ir.units import INSIDE, LEXEME_START, LINE_START, Work
 from tokenmill.tokenizers.llvm_ir.vocabulary import Mode, Vocabulary
 
-#: A text has no more units than this times its bytes, and a few.
+#: Most bytes of a text, to encode or decoded: few tokens can stand for very many bytes.
+LARGEST_TEXT = 1 << 30
+#: A text has no more units than this times its bytes, and a few. Memory that is not written to costs nothing.
 _UNITS_A_BYTE = 3
+_BYTES_A_UNIT = 8
 _NEWLINE_BYTE = 10
 
 
@@ -58,9 +62,16 @@ class Coder:
         return to_units(data, self._tables, self._work())
 
     def encode(self, data: bytes) -> Tokens:
-        """Return the tokens of a text. What they decode to has been compared."""
+        """Return the tokens of a text. What they decode to has been compared.
+
+        Raises ItemError for a text of more than LARGEST_TEXT bytes.
+        """
+        if len(data) > LARGEST_TEXT:
+            raise ItemError(TOO_LARGE, f"the text has {len(data):,} bytes; at most {LARGEST_TEXT:,} can be encoded")
         found, flags, ends = self.units(data)
-        exact = self._text(found) == data
+        out, size = _decode(found, self._tables, len(data) + 1)
+        exact = size == len(data) + 1 and out.data[1:size] == data
+        del out
         if not exact:
             found = np.concatenate([np.array([_NEWLINE_BYTE], np.uint16), np.frombuffer(data, np.uint8)])
             flags = np.where(found == _NEWLINE_BYTE, LINE_START, INSIDE).astype(np.uint8)
@@ -71,15 +82,14 @@ class Coder:
         return Tokens(ids[:count].copy(), functions.astype(np.uint32), exact)
 
     def decode(self, ids: npt.NDArray[np.uint16]) -> bytes:
-        """Return the text of tokens; raises CorruptionError for ids that no text has."""
+        """Return the text of tokens; raises CorruptionError for ids that no text, or none within LARGEST_TEXT, has."""
         found = expand(ids, self._merges)
-        data = self._text(found) if len(found) or not len(ids) else None
-        if data is None:
+        out, size = _decode(found, self._tables, LARGEST_TEXT)
+        if size == writing.TOO_LARGE:
+            raise CorruptionError(f"these tokens make a text of more than {LARGEST_TEXT:,} bytes")
+        if size < 0:
             raise CorruptionError("these tokens are of no text")
-        return data
-
-    def _text(self, found: npt.NDArray[np.uint16]) -> bytes | None:
-        return to_text(found, self._tables)
+        return out[1:size].tobytes()
 
     def _work(self) -> Work:
         if not hasattr(self._local, "work"):
@@ -92,21 +102,23 @@ def to_units(
     data: bytes, held: Tables, work: Work
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return a text's units, their flags, and the ends of functions in units."""
-    framed = np.frombuffer(b"\n" + data + bytes(16), np.uint8)
+    framed = np.zeros(len(data) + 17, np.uint8)
+    framed[0] = _NEWLINE_BYTE
+    framed[1 : len(data) + 1] = np.frombuffer(data, np.uint8)
     room = _UNITS_A_BYTE * len(framed)
     found, flags = np.empty(room, np.uint16), np.empty(room, np.uint8)
     ends = np.empty(data.count(b"\n}") + 1, np.int64)
     count, functions = encoding.encode(framed, len(data) + 1, held, work, found, flags, ends)
-    return found[:count].copy(), flags[:count].copy(), ends[:functions]
+    return found[:count], flags[:count], ends[:functions]
 
 
-def to_text(found: npt.NDArray[np.uint16], held: Tables) -> bytes | None:
-    """Return the text of units, or None where no text has them."""
+def _decode(found: npt.NDArray[np.uint16], held: Tables, limit: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Return a buffer with a newline and the text of units, and its size: NO_TEXT, or TOO_LARGE beyond the limit."""
     if not len(found) or found[0] not in _FIRST:
-        return None
-    out, size = text.decode(found, held, writing.reading(found), np.empty(8 * len(found) + 1024, np.uint8))
-    return None if size < 0 else out[1:size].tobytes()
+        return np.empty(0, np.uint8), writing.NO_TEXT
+    first = np.empty(min(_BYTES_A_UNIT * len(found), limit) + 1024, np.uint8)
+    return text.decode(found, held, writing.reading(found), first, limit)
 
 
 #: What the units of a text begin with: a line's start.
-_FIRST = frozenset((_NEWLINE_BYTE, *range(NEWLINE, NEWLINE + 15)))
+_FIRST = frozenset((_NEWLINE_BYTE, *range(NEWLINE, LAST_LINE_START + 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled
+from tokenmill.ir.compiled import compiled
 from tokenmill.tokenizers.llvm_ir.functions import (
     begin_block,
     begin_first_block,
@@ -78,7 +78,7 @@ def encode(
     """
     state = work.state
     stamp = state[FUNCTION_NUMBER]
-    begin_module(state, work.name_table, work.nodes, work.groups)
+    begin_module(state, work.name_table, work.nodes, work.groups, work.parts)
     state[FUNCTION_NUMBER] = stamp
     out, at, functions = 0, 0, 0
     blank = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled, whole
+from tokenmill.ir.compiled import compiled, whole
 from tokenmill.tokenizers.llvm_ir.layout import (
     ALLOCA_SLOT,
     BLOCK_SLOT,

@@ -59,15 +59,31 @@ NEW_GROUP = 291
 FAR_GROUP = 292
 FAR_SLOT = 293  # to 296, a unit for each kind of slot
 
-NAME_BYTES = 297
-NAMES = NAME_BYTES + 256
+# Numbers in the definition of a node: " 123".
+NUMBER = 297  # digits follow
+NUMBER_AGAIN = 298  # the last number of this line
+# What a name is spelled with, at its first mention.
+NAME_BYTES = 299
+HEX_PAIRS = NAME_BYTES + 256  # two hexadecimal digits of a long run
+PART_AGAIN = HEX_PAIRS + 256  # the part that followed the part before, the last time
+PARTS = PART_AGAIN + 1
+PARTS_COUNT = 1024
+LAST_OF_NAME = PARTS + PARTS_COUNT - 1
+NAMES = LAST_OF_NAME + 1
 NAMES_COUNT = 1024
 NODES = NAMES + NAMES_COUNT
 NODES_COUNT = 320
 NEAR_NODES = NODES + NODES_COUNT
 NEAR_NODES_BACK = 16
 NEAR_NODES_COUNT = 48
-GROUPS = NEAR_NODES + NEAR_NODES_COUNT
+STEP_NODES = NEAR_NODES + NEAR_NODES_COUNT
+STEP_NODES_BACK = 8
+STEP_NODES_COUNT = 40
+STEP_NUMBERS = STEP_NODES + STEP_NODES_COUNT
+STEP_NUMBERS_BACK = 16
+STEP_NUMBERS_COUNT = 64
+RAW_HEX_PAIRS = STEP_NUMBERS + STEP_NUMBERS_COUNT  # two hexadecimal digits of a long run in a lexeme
+GROUPS = RAW_HEX_PAIRS + 256
 GROUPS_COUNT = 64
 PARAMETERS = GROUPS + GROUPS_COUNT
 PARAMETERS_COUNT = 24
@@ -93,6 +109,10 @@ EDGES = 1 << 21
 #: Entries of the memories of what stood behind a template.
 MEMORY = 1 << 12
 LONGEST_LEXEME = 40
+#: A hash table is searched no further than this: hostile texts cannot make it slow.
+PROBES = 64
+#: Most bytes of a part of a name.
+LONGEST_PART = 128
 
 # Fields of the state that both directions keep alike.
 NEXT_LOCAL = 0
@@ -115,8 +135,12 @@ FUNCTION_NUMBER = 16
 IN_DEFINE = 17
 LINE_VALUES = 18
 LAST_NAME = 19
-CLEARED_BLOCKS = 20
-STATE_FIELDS = 21
+COUNT_FIXES = 20
+COUNT_PARTS = 21
+LAST_PART = 22
+LINE_NUMBER = 23
+TOTAL_NAMES = 24
+STATE_FIELDS = 25
 
 Bytes = npt.NDArray[np.uint8]
 Units = npt.NDArray[np.uint16]

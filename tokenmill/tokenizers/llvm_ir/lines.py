@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled, whole
+from tokenmill.ir.compiled import compiled, whole
 from tokenmill.tokenizers.llvm_ir.layout import (
     ALLOCA_SLOT,
     ALLOCAS,
@@ -31,6 +31,7 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     LAST_NAME,
     LINE_NAME,
     LINE_NODE,
+    LINE_NUMBER,
     LINE_VALUES,
     LONGEST_LEXEME,
     NAMED_PARAMETER,
@@ -42,12 +43,20 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     NODE_AGAIN,
     NODES,
     NODES_COUNT,
+    NUMBER,
+    NUMBER_AGAIN,
     PARAMETER,
     PARAMETER_SLOT,
     PARAMETERS,
     PARAMETERS_COUNT,
     PERCENT,
     SLOTS,
+    STEP_NODES,
+    STEP_NODES_BACK,
+    STEP_NODES_COUNT,
+    STEP_NUMBERS,
+    STEP_NUMBERS_BACK,
+    STEP_NUMBERS_COUNT,
     STRING_NAME,
     VALUE_SLOT,
     VALUES,
@@ -58,6 +67,7 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     Tables,
     Units,
 )
+from tokenmill.tokenizers.llvm_ir.parts import is_mangled
 from tokenmill.tokenizers.llvm_ir.scanning import (
     AT_SIGN,
     BANG_SIGN,
@@ -129,7 +139,8 @@ def put_node(value: int, work: Work, units: Units, flags: Bytes, out: int) -> in
     """Write which node it is."""
     state = work.state
     place = memory_place(state)
-    again = work.nodes[place] == value
+    last = work.nodes[place]
+    again = last == value
     work.nodes[place] = value
     base = state[HIGHEST_NODE]
     if state[LINE_NODE] >= 0:
@@ -141,9 +152,34 @@ def put_node(value: int, work: Work, units: Units, flags: Bytes, out: int) -> in
     near = NEAR_NODES_BACK + value - base
     if 0 <= near < NEAR_NODES_COUNT:
         return put(units, flags, out, NEAR_NODES + near, INSIDE)
+    step = STEP_NODES_BACK + value - last
+    if last >= 0 and 0 <= step < STEP_NODES_COUNT:
+        return put(units, flags, out, STEP_NODES + step, INSIDE)
     if value < NODES_COUNT:
         return put(units, flags, out, NODES + value, INSIDE)
     return put_far(units, flags, out, FAR_NODE, value)
+
+
+@compiled
+def put_number(value: int, text: Bytes, at: int, stop: int, work: Work, units: Units, flags: Bytes, out: int) -> int:
+    """Write a space and a number of a node's definition."""
+    state = work.state
+    template(state, NUMBER)
+    place = memory_place(state)
+    step = STEP_NUMBERS_BACK + value - work.nodes[place]
+    known = work.nodes[place] >= 0
+    same = state[LINE_NUMBER] == value
+    work.nodes[place] = value
+    state[LINE_NUMBER] = value
+    if known and 0 <= step < STEP_NUMBERS_COUNT:
+        return put(units, flags, out, STEP_NUMBERS + step, LEXEME_START)
+    if same:
+        return put(units, flags, out, NUMBER_AGAIN, LEXEME_START)
+    out = put(units, flags, out, NUMBER, LEXEME_START)
+    while at < stop:
+        out = put(units, flags, out, whole(text[at]), INSIDE)
+        at += 1
+    return out
 
 
 @compiled
@@ -248,6 +284,12 @@ def put_named(
 
 
 @compiled
+def is_name(text: Bytes, at: int, stop: int, work: Work) -> bool:
+    """Tell whether what stands in quotes is a name: one of the module, or mangled."""
+    return is_mangled(text, at, stop) or find_name(text, at, stop, hash_bytes(text, at, stop), work) >= 0
+
+
+@compiled
 def put_line(text: Bytes, at: int, end: int, tables: Tables, work: Work, units: Units, flags: Bytes, out: int) -> int:
     """Write the rest of a line; returns where the units go on."""
     state = work.state
@@ -279,7 +321,7 @@ def put_line(text: Bytes, at: int, end: int, tables: Tables, work: Work, units: 
             while stop < end and text[stop] != QUOTE:
                 stop += 1
             if stop < end:
-                if stop - sign > 3 and find_name(text, sign + 1, stop, hash_bytes(text, sign + 1, stop), work) >= 0:
+                if stop - sign > 3 and is_name(text, sign + 1, stop, work):
                     out = put_sigil(STRING_NAME + spaced, state, units, flags, out)
                     out = put_name(text, sign + 1, stop, tables, work, units, flags, out)
                 else:
@@ -292,6 +334,12 @@ def put_line(text: Bytes, at: int, end: int, tables: Tables, work: Work, units: 
             stop = word_end(text, sign, end)
             if stop == sign:
                 stop = sign + 1
-            out = put_lexeme(text, at, stop, tables, work, units, flags, out)
+            value = whole(-1)
+            if spaced and state[LINE_NODE] >= 0:
+                value = number(text, sign, stop)
+            if value >= 0:
+                out = put_number(value, text, sign, stop, work, units, flags, out)
+            else:
+                out = put_lexeme(text, at, stop, tables, work, units, flags, out)
             at = stop
     return out

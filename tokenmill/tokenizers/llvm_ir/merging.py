@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled, whole
+from tokenmill.ir.compiled import compiled, whole
 from tokenmill.tokenizers.llvm_ir.layout import Bytes, Ints, Units
 
 #: Most units of a stretch; longer ones are cut, so that no text makes merging slow.
@@ -49,6 +49,8 @@ def merges(units: int, pairs: npt.NDArray[np.uint16]) -> Merges:
         if max(left, right) >= len(tokens):
             raise ValueError(f"merge {rank} is of a token that there is none of")
         made = tokens[left] + tokens[right]
+        if len(made) > STRETCH:
+            raise ValueError(f"merge {rank} makes a token of more than {STRETCH} units")
         if made not in known:
             known[made] = len(tokens)
             tokens.append(made)

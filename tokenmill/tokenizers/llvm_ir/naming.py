@@ -35,6 +35,9 @@ _FIXED = {
     layout.SPACE_BANG: " !",
     layout.HASH: "#",
     layout.SPACE_HASH: " #",
+    layout.NUMBER: " ",
+    layout.NUMBER_AGAIN: " {same number}",
+    layout.PART_AGAIN: "{same part}",
     layout.NEW_NAME: "{new name}",
     layout.NEXT_STRING: "{next .str}",
     layout.FAR_NAME: "{far name}",
@@ -56,11 +59,14 @@ _RANGES = (
     (layout.ALLOCAS, "alloca", 0),
     (layout.PARAMETERS, "parameter", 0),
     (layout.GROUPS, "group", 0),
+    (layout.STEP_NUMBERS, "number", layout.STEP_NUMBERS_BACK),
+    (layout.STEP_NODES, "node behind the last", layout.STEP_NODES_BACK),
     (layout.NEAR_NODES, "node", layout.NEAR_NODES_BACK),
     (layout.NODES, "node", 0),
     (layout.NAMES, "name", 0),
+    (layout.PARTS, "part", 0),
 )
-_RELATIVE = frozenset((layout.BLOCKS, layout.VALUES, layout.NEAR_NODES))
+_RELATIVE = frozenset((layout.BLOCKS, layout.VALUES, layout.STEP_NUMBERS, layout.STEP_NODES, layout.NEAR_NODES))
 
 
 def unit_text(unit: int, vocabulary: Vocabulary) -> str:
@@ -72,6 +78,9 @@ def unit_text(unit: int, vocabulary: Vocabulary) -> str:
         return vocabulary.lexemes[unit - layout.FIRST_LEXEME].decode("utf-8", errors="replace")
     if unit in _FIXED:
         return _FIXED[unit]
+    for first in (layout.HEX_PAIRS, layout.RAW_HEX_PAIRS):
+        if first <= unit < first + 256:
+            return f"{unit - first:02x}"
     for first, kind, back in _RANGES:
         if unit >= first:
             number = unit - first - back

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled, whole
+from tokenmill.ir.compiled import compiled, whole
 from tokenmill.tokenizers.llvm_ir.layout import FAR_LIMIT, Bytes, Strings
 
 NEWLINE_BYTE, SPACE, QUOTE, HASH_SIGN, DOLLAR_SIGN, PERCENT_SIGN = 10, 32, 34, 35, 36, 37
@@ -127,7 +127,7 @@ def label_name_end(text: Bytes, at: int, end: int) -> int:
     stop = name_end(text, at, end)
     if stop == at or stop >= end or text[stop] != COLON:
         return -1
-    if stop + 1 < end and text[stop + 1] != SPACE:
+    if stop + 1 < end and text[stop + 1] != SPACE and text[stop + 1] != NEWLINE_BYTE:
         return -1
     return stop
 

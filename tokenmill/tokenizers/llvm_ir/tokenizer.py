@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tokenmill.contract import Asset, Encoded, TokenClasses, hash_file
 from tokenmill.errors import AssetError, CorruptionError
 from tokenmill.ir.canonical import Canonical
+from tokenmill.ir.compiled import require_numba
 from tokenmill.ir.module import Module
 from tokenmill.ir.tokenizer import IrPreparation, IrTokenizer, module_row
 from tokenmill.streams import Jagged, StreamSpec, narrowest_dtype
@@ -26,6 +27,8 @@ FUNCTIONS = "functions"
 
 _PACKAGED = Path(__file__).with_name("vocabulary.bin")
 _LOCATION = "package:tokenmill/tokenmill/tokenizers/llvm_ir/vocabulary.bin"
+#: A module with a function: all that is compiled has something to do.
+_SMALL_TEXT = b"define void @f() {\n  ret void\n}\n"
 
 
 class LlvmIrTokenizer(IrTokenizer):
@@ -36,6 +39,11 @@ class LlvmIrTokenizer(IrTokenizer):
     """
 
     id: ClassVar[str] = "llvm-ir"
+    # To be raised whenever a vocabulary that stays the same gives other tokens: after any change of what units a text
+    # has (`encoding`, `lines`, `units`, `parts`, `functions`) or of how they are merged. A change of the alphabet
+    # (`layout`) makes vocabularies unreadable, and raises `vocabulary.VERSION` as well. Another vocabulary has another
+    # hash: that alone raises nothing.
+    implementation_version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("llvmlite",)
     locations: ClassVar[frozenset[str]] = frozenset({"vocabulary"})
 
@@ -61,7 +69,9 @@ class LlvmIrTokenizer(IrTokenizer):
     def load(self, device: str = "cpu") -> LlvmIrEncoder:
         """Return an encoder; raises AssetError where the vocabulary is damaged, TokenizerError for another device."""
         require_cpu(device, self.id)
-        return LlvmIrEncoder(self._coder(), self.canonical, self.streams())
+        encoder = LlvmIrEncoder(self._coder(), self.canonical, self.streams())
+        encoder.encode([Module(_SMALL_TEXT, 0)])  # compiled here, not in each of the processes that are forked later
+        return encoder
 
     def decoder(self) -> LlvmIrDecoder:
         """Return a decoder; raises AssetError where the vocabulary is damaged."""
@@ -97,6 +107,7 @@ def _vocabulary_of(data: bytes, where: str) -> Vocabulary:
 
 @lru_cache(maxsize=4)
 def _coder_of(data: bytes, where: str, mode: Mode) -> Coder:
+    require_numba()
     try:
         return Coder(_vocabulary_of(data, where), mode)
     except ValueError as problem:

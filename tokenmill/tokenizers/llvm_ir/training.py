@@ -16,18 +16,14 @@ import numpy.typing as npt
 
 from tokenmill.errors import InputError, MissingExtraError
 from tokenmill.tokenizers.llvm_ir.coding import to_units
-from tokenmill.tokenizers.llvm_ir.layout import FIRST_LEXEME, LONGEST_LEXEME, tables
+from tokenmill.tokenizers.llvm_ir.layout import FIRST_LEXEME, LONGEST_LEXEME, NEWLINE, tables
 from tokenmill.tokenizers.llvm_ir.merging import STRETCH
 from tokenmill.tokenizers.llvm_ir.units import LEXEME_START, LINE_START, work
 from tokenmill.tokenizers.llvm_ir.vocabulary import MODES, MOST_TOKENS, Mode, Vocabulary
 
-_LEXEME = re.compile(
-    rb' ?(?:"[^"\n]{0,37}"|[@%$](?:[A-Za-z._\-][A-Za-z0-9._\-]*|"[^"\n]+")'
-    rb"|[!#][A-Za-z0-9_.$+\-]*|[A-Za-z0-9_.\-+$]+|%\d+|[^ \n])"
-)
+_NAME = re.compile(rb'[@%$](?:[A-Za-z._\-][A-Za-z0-9._\-]*|"[^"\n]+")')
 #: Names that units count anyway.
 _STRING = re.compile(rb"(?:\.str(?:\.\d+)?)?")
-_NUMBERED = re.compile(rb"[!#%@]\d+")
 #: Always among the lexemes: punctuation, and the word before a block.
 _ALWAYS = (b" label", b" =", b" {", b" (", b" [", *(bytes([byte]) for byte in b",()[]{}<>*=:"))
 #: A lexeme counts no more than this often a text, so that no one module decides.
@@ -54,10 +50,11 @@ class TrainingSettings:
     least_groups: int = 3
 
     def __post_init__(self) -> None:
-        if not FIRST_LEXEME + self.lexemes + len(_ALWAYS) + self.names <= self.tokens <= MOST_TOKENS:
+        units = FIRST_LEXEME + self.lexemes + len(_ALWAYS) + self.names
+        if not units <= self.tokens <= MOST_TOKENS:
             raise InputError(
                 f"a vocabulary of {self.tokens:,} tokens cannot hold {self.lexemes:,} lexemes and {self.names:,} names",
-                fix=f"give at most {MOST_TOKENS:,} tokens, and more than there are units",
+                fix=f"give {units:,} to {MOST_TOKENS:,} tokens",
             )
 
 
@@ -98,18 +95,17 @@ def frequent(samples: Iterable[Sample], settings: TrainingSettings) -> tuple[lis
     counts: Counter[bytes] = Counter()
     groups: dict[bytes, set[str]] = {}
     names: dict[bytes, set[str]] = {}
+    bare, memory = tables(_ALWAYS[:1], ()), work()
     for sample in samples:
-        for lexeme, count in Counter(_LEXEME.findall(sample.text)).items():
-            bare = lexeme.lstrip(b" ")
-            if not bare or _NUMBERED.fullmatch(bare):
-                continue
-            if bare[:1] in b"@%$" and len(bare) > 1:
-                name = bare[1:].strip(b'"')
-                if not _STRING.fullmatch(name):
-                    names.setdefault(name, set()).add(sample.group)
-            elif len(lexeme) <= LONGEST_LEXEME:
+        found, flags, _ = to_units(sample.text, bare, memory)
+        for lexeme, count in Counter(_raw_lexemes(found, flags)).items():
+            if len(lexeme) <= LONGEST_LEXEME:
                 counts[lexeme] += min(count, _MOST_IN_A_TEXT)
                 groups.setdefault(lexeme, set()).add(sample.group)
+        for name in set(_NAME.findall(sample.text)):
+            bare_name = name[1:].strip(b'"')
+            if not _STRING.fullmatch(bare_name):
+                names.setdefault(bare_name, set()).add(sample.group)
     # Ties are broken by the bytes themselves: nothing depends on the order of a dictionary.
     chosen = sorted(
         (lexeme for lexeme in counts if len(groups[lexeme]) >= settings.least_groups),
@@ -122,6 +118,17 @@ def frequent(samples: Iterable[Sample], settings: TrainingSettings) -> tuple[lis
         key=lambda name: (-len(names[name]) * (12 + min(len(name), 60)), name),
     )[: settings.names]
     return chosen, common
+
+
+def _raw_lexemes(found: npt.NDArray[np.uint16], flags: npt.NDArray[np.uint8]) -> list[bytes]:
+    """Return the lexemes that units spell byte by byte."""
+    raw = found < NEWLINE
+    starts = np.flatnonzero(raw & (flags > 0))
+    # A run ends with the next lexeme, or with the next unit that is no byte.
+    others = np.flatnonzero(~raw | (flags > 0))
+    ends = np.append(others, len(found))[np.searchsorted(others, starts, side="right")]
+    data = found.astype(np.uint8).tobytes()
+    return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def stretches(found: npt.NDArray[np.uint16], flags: npt.NDArray[np.uint8], boundary: int) -> str:
@@ -142,9 +149,7 @@ def pairs(texts: Iterator[str], units: int, tokens: int) -> npt.NDArray[np.uint1
     try:
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     except ImportError as error:
-        raise MissingExtraError(
-            "training needs the library 'tokenizers'", fix="pip install 'tokenmill[llvm-ir]'"
-        ) from error
+        raise MissingExtraError("training needs the library 'tokenizers'", fix="pip install 'tokenmill[ir]'") from error
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.Split("\n", "removed")
     alphabet = [chr(_FIRST_CHARACTER + unit) for unit in range(units)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.tokenizers.llvm_ir.compiled import compiled, whole
+from tokenmill.ir.compiled import compiled, whole
 from tokenmill.tokenizers.llvm_ir.layout import (
     BLOCK_SLOT,
     COUNT_BLOCKS,
@@ -25,14 +25,17 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     FAR_NAME,
     FIRST_LEXEME,
     FUNCTION_NUMBER,
+    HEX_PAIRS,
     HIGHEST_GROUP,
     HIGHEST_NODE,
     IN_DEFINE,
     IN_FUNCTION,
     LAST_LINE_START,
     LAST_NAME,
+    LAST_PART,
     LINE_NAME,
     LINE_NODE,
+    LINE_NUMBER,
     LINE_VALUES,
     MEMORY,
     MODULE_NAMES,
@@ -44,6 +47,10 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     NEXT_LOCAL,
     NEXT_STR,
     NEXT_STRING,
+    PART_AGAIN,
+    PARTS,
+    PROBES,
+    RAW_HEX_PAIRS,
     SLOTS,
     STATE_FIELDS,
     TEMPLATE,
@@ -53,10 +60,26 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     Tables,
     Units,
 )
-from tokenmill.tokenizers.llvm_ir.scanning import STR_TEXT, begins, find, hash_bytes, number, same
+from tokenmill.tokenizers.llvm_ir.parts import (
+    Parts,
+    begin_parts,
+    find_part,
+    is_hex,
+    is_kept,
+    is_mangled,
+    note_part,
+    part_end,
+    parts,
+)
+from tokenmill.tokenizers.llvm_ir.scanning import CLASSES, STR_TEXT, begins, find, hash_bytes, number, same
 
 #: Column of the comment on a block's predecessors.
 COMMENT_COLUMN = 50
+#: Hexadecimal digits that are written in pairs, in a name and in a lexeme, where they are so many in a row. Decimal
+#: numbers of lexemes are shorter.
+LEAST_HEX, LEAST_RAW_HEX = 8, 24
+#: Bytes of a part of a name that is told by its number: shorter ones are tokens of their own.
+LEAST_PART = 8
 # Flags of units: where tokens may begin.
 INSIDE, LEXEME_START, LINE_START = 0, 1, 2
 
@@ -85,6 +108,7 @@ class Work(NamedTuple):
     label_ends: npt.NDArray[np.int64]
     nodes: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
+    parts: Parts
 
 
 def work() -> Work:
@@ -111,13 +135,15 @@ def work() -> Work:
         label_ends=np.empty(SLOTS, np.int64),
         nodes=np.empty(MEMORY, np.int64),
         groups=np.empty(MEMORY, np.int64),
+        parts=parts(),
     )
 
 
 @compiled
-def begin_module(state: Ints, name_table: Slots, nodes: Ints, groups: Ints) -> None:
+def begin_module(state: Ints, name_table: Slots, nodes: Ints, groups: Ints, parts: Parts) -> None:
     """Forget the last module."""
     state[:] = 0
+    begin_parts(state, parts)
     state[HIGHEST_NODE] = -1
     state[HIGHEST_GROUP] = -1
     name_table[:] = 0
@@ -140,6 +166,7 @@ def template(state: Ints, unit: int) -> None:
         state[TEMPLATE] = unit
         state[LINE_NAME] = 0
         state[LINE_NODE] = -1
+        state[LINE_NUMBER] = -1
         state[LINE_VALUES] = state[COUNT_VALUES]
         state[IN_DEFINE] = unit == DEFINE
     else:
@@ -199,12 +226,23 @@ def put_far(units: Units, flags: Bytes, out: int, unit: int, value: int) -> int:
 def put_bytes(text: Bytes, at: int, stop: int, state: Ints, units: Units, flags: Bytes, out: int, flag: int) -> int:
     """Write bytes as they are, the first with `flag`."""
     while at < stop:
-        units[out] = text[at]
-        flags[out] = flag
-        template(state, whole(text[at]))
-        flag = INSIDE
-        out += 1
-        at += 1
+        run = at
+        while run < stop and is_hex(text[run]):
+            run += 1
+        if run - at >= LEAST_RAW_HEX:
+            while run - at >= 2:
+                unit = RAW_HEX_PAIRS + 16 * hex_value(text[at]) + hex_value(text[at + 1])
+                template(state, unit)
+                out = put(units, flags, out, unit, flag)
+                flag = INSIDE
+                at += 2
+        while at < min(run + 1, stop):
+            units[out] = text[at]
+            flags[out] = flag
+            template(state, whole(text[at]))
+            flag = INSIDE
+            out += 1
+            at += 1
     return out
 
 
@@ -213,24 +251,28 @@ def find_name(text: Bytes, at: int, stop: int, hashed: int, work: Work) -> int:
     """Return a name's number in the module, or -1."""
     mask = len(work.name_table) - 1
     place = hashed & mask
-    while work.name_table[place]:
-        found = work.name_table[place] - 1
+    for _ in range(PROBES):
+        found = whole(work.name_table[place]) - 1
+        if found < 0:
+            break
         if work.name_lengths[found] == stop - at and same(text, at, text, work.name_starts[found], stop - at):
-            return whole(found)
+            return found
         place = (place + 1) & mask
     return whole(-1)
 
 
 @compiled
 def add_name(at: int, stop: int, hashed: int, work: Work) -> None:
-    """Give a name the next number, where there is one left."""
+    """Give a name the next number, where there is one left; one that finds no place in the table is spelled again."""
     count = work.state[COUNT_NAMES]
     if count < MODULE_NAMES - 1:
         mask = len(work.name_table) - 1
         place = hashed & mask
-        while work.name_table[place]:
+        for _ in range(PROBES):
+            if work.name_table[place] == 0:
+                work.name_table[place] = count + 1
+                break
             place = (place + 1) & mask
-        work.name_table[place] = count + 1
         work.name_starts[count] = at
         work.name_lengths[count] = stop - at
         work.state[COUNT_NAMES] = count + 1
@@ -267,10 +309,59 @@ def put_name(text: Bytes, at: int, stop: int, tables: Tables, work: Work, units:
         state[NEXT_STR] += 1
         return put(units, flags, out, NEXT_STRING, INSIDE)
     out = put(units, flags, out, NEW_NAME, INSIDE)
+    if not is_mangled(text, at, stop):
+        return put_letters(text, at, stop, units, flags, out)
+    state[LAST_PART] = -1
     while at < stop:
-        out = put(units, flags, out, NAME_BYTES + whole(text[at]), INSIDE)
-        at += 1
+        start = at
+        while at < stop and CLASSES[text[at]] != 1:
+            at += 1
+        out = put_letters(text, start, at, units, flags, out)
+        if at == stop:
+            break
+        end = part_end(text, at, stop)
+        if end < 0:
+            return put_letters(text, at, stop, units, flags, out)
+        if not is_kept(text, at, end):
+            out = put_letters(text, at, end, units, flags, out)
+        else:
+            part = find_part(text, at, end, work.parts)
+            if part >= 0 and work.parts.following[state[LAST_PART] + 1] == part:
+                out = put(units, flags, out, PART_AGAIN, INSIDE)
+            elif part >= 0 and end - at >= LEAST_PART:
+                out = put(units, flags, out, PARTS + part, INSIDE)
+            else:
+                out = put_letters(text, at, end, units, flags, out)
+            note_part(text, at, end, part, state, work.parts)
+        at = end
     return out
+
+
+@compiled
+def put_letters(text: Bytes, at: int, stop: int, units: Units, flags: Bytes, out: int) -> int:
+    """Spell a name or a part of one; long runs of hexadecimal digits in pairs."""
+    while at < stop:
+        run = at
+        while run < stop and is_hex(text[run]):
+            run += 1
+        if run - at >= LEAST_HEX:
+            while run - at >= 2:
+                out = put(units, flags, out, HEX_PAIRS + 16 * hex_value(text[at]) + hex_value(text[at + 1]), INSIDE)
+                at += 2
+        while at < run:
+            out = put(units, flags, out, NAME_BYTES + whole(text[at]), INSIDE)
+            at += 1
+        if at < stop:
+            out = put(units, flags, out, NAME_BYTES + whole(text[at]), INSIDE)
+            at += 1
+    return out
+
+
+@compiled
+def hex_value(byte: int) -> int:
+    """Return what a hexadecimal digit stands for."""
+    value = whole(byte) - 48
+    return value if value < 10 else value - 39
 
 
 @compiled
@@ -300,10 +391,12 @@ def add_slot(text: Bytes, at: int, stop: int, kind: int, ordinal: int, work: Wor
         return
     mask = len(work.slot_table) - 1
     place = hash_bytes(text, at, stop) & mask
-    while work.slot_stamps[place] == state[FUNCTION_NUMBER]:
+    for _ in range(PROBES):
+        if work.slot_stamps[place] != state[FUNCTION_NUMBER]:
+            work.slot_stamps[place] = state[FUNCTION_NUMBER]
+            work.slot_table[place] = slot
+            break
         place = (place + 1) & mask
-    work.slot_stamps[place] = state[FUNCTION_NUMBER]
-    work.slot_table[place] = slot
 
 
 @compiled
@@ -317,7 +410,9 @@ def find_slot(text: Bytes, at: int, stop: int, work: Work) -> int:
         return whole(-1)
     mask = len(work.slot_table) - 1
     place = hash_bytes(text, at, stop) & mask
-    while work.slot_stamps[place] == stamp:
+    for _ in range(PROBES):
+        if work.slot_stamps[place] != stamp:
+            break
         slot = work.slot_table[place]
         if work.slot_lengths[slot] == stop - at and same(text, at, text, work.slot_starts[slot], stop - at):
             return whole(slot)

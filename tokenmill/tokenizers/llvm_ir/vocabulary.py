@@ -22,6 +22,7 @@ Mode = Literal["lexeme", "line"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 MAGIC = b"tokenmill llvm-ir vocabulary\n"
+#: Of the file and of the alphabet in `layout`, which the numbers in merges mean.
 VERSION = 1
 #: Tokens of a vocabulary, units included, at most: ids are uint16.
 MOST_TOKENS = 1 << 16

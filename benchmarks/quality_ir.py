@@ -28,6 +28,8 @@ from tokenmill.ir.module import Module
 from tokenmill.tokenizers.llvm_ir.tokenizer import IDS, LlvmIrDecoder, LlvmIrEncoder, LlvmIrTokenizer
 from tokenmill.tokenizers.llvm_ir.vocabulary import MODES
 
+#: The folder of what `build_ir.py --more` compiles beside the sets.
+MORE = "more"
 #: The most that the tokens of a mode may be, of a rival's.
 TARGETS = {
     ("line", TEKKEN): 0.18,
@@ -183,7 +185,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     sets = {}
-    for part in SETS:
+    parts_of_corpus = [part for part in (*SETS, MORE) if part in SETS or (options.ir / part).is_dir()]
+    for part in parts_of_corpus:
         sets[part] = some(module_files(options.ir / part), options.ir / part, options.limit)
     versions = options.ir / "versions"
     compilers = sorted(folder.name for folder in versions.iterdir()) if versions.is_dir() else []
@@ -200,7 +203,7 @@ def main() -> None:
     for file, one in found["heldout"].items():
         by_language.setdefault(language(options.ir / "heldout", file), []).append(one)
     tokens, figures = tokens_table(by_language)
-    trips, failed = round_trips_table({part: found[part] for part in SETS})
+    trips, failed = round_trips_table({part: found[part] for part in parts_of_corpus})
     parts = [f"Tokens of held-out modules\n\n{tokens}", f"Round trips\n\n{trips}"]
     if compilers:
         same = {name: found[name] for name in compilers}

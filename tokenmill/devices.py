@@ -26,14 +26,26 @@ def actual_device(device: str, tokenizer: ResolvedTokenizer) -> str:
 def wants_accelerator(device: str, tokenizer: ResolvedTokenizer) -> bool:
     """Tell whether a table should run where there is an accelerator: asked for, or `auto` and able to use it."""
     if device == "auto":
-        return "cuda" in tokenizer_class(str(tokenizer.config["id"])).devices
+        return "cuda" in _traits(str(tokenizer.config["id"]), tokenizer.fingerprint)[0]
     return device.partition(":")[0] == "cuda"
 
 
 def table_environment(device: str, tokenizer: ResolvedTokenizer) -> dict[str, str]:
     """Return the versions and the kind of device under which a table's tokens are made here."""
-    libraries = tokenizer_class(str(tokenizer.config["id"])).libraries
+    _, libraries = _traits(str(tokenizer.config["id"]), tokenizer.fingerprint)
     return describe_environment(actual_device(device, tokenizer), libraries)
+
+
+@functools.cache
+def _traits(name: str, fingerprint: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the kinds of devices and the libraries of a tokenizer; finding its class takes longer than a small part.
+
+    Args:
+        name: Its id.
+        fingerprint: Its fingerprint, by which the answer is kept.
+    """
+    found = tokenizer_class(name)
+    return tuple(found.devices), tuple(found.libraries)
 
 
 @functools.cache

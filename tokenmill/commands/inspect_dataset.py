@@ -93,7 +93,7 @@ def _facts(table: Table) -> Iterator[tuple[str, str]]:
     yield "rows", f"{len(table):,} ({table.manifest.rejected:,} items rejected{taken_down})"
     if table.manifest.duplicates is not None:
         repeats = table.manifest.duplicates["count"]
-        yield "duplicates", f"{repeats:,} rows repeat an earlier one; {len(table) - repeats:,} are distinct"
+        yield "duplicates", f"{repeats:,} of {len(table):,} rows repeat an earlier one"
     yield "size", f"{size(table.manifest.size_bytes)} in {table.manifest.shards['count']:,} shards"
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS = 100_000
 _SHOWN_COUNTS = 6
+_SHOWN_HASHES = 4
 _SHOWN_LINES = 6
 _LINE_CHARACTERS = 100
 _TOKENS_CHARACTERS = 400
@@ -71,7 +72,10 @@ def facts(streams: Mapping[str, npt.NDArray[Any]], specs: Mapping[str, StreamSpe
             called = values.tobytes().decode("utf-8", "backslashreplace").split("\n")[:-1]
             counts = streams[CALLED_COUNTS]
             yield "calls", _listed(called, counts.tolist()) if len(called) == len(counts) else "damaged"
-        elif name in (FUNCTION_HASHES, INSTRUCTIONS):
+        elif name == FUNCTION_HASHES:
+            first = " ".join(f"{value:016x}" for value in values[:_SHOWN_HASHES].tolist())
+            yield name, f"{len(values):,}: {first}" + (" …" if len(values) > _SHOWN_HASHES else "")
+        elif name == INSTRUCTIONS:
             yield name, described(values, specs[name], name)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.ir.samples import COMPILED, TEXT, compiled, renamed_producer, with_identification
 from tokenmill.errors import ItemError
-from tokenmill.ir import reasons
+from tokenmill.ir import reading, reasons
 from tokenmill.ir.canonical import Canonical
 from tokenmill.ir.ir_file import IrFile, IrOptions
+from tokenmill.ir.module import Module
+from tokenmill.ir.reading import read_module
 
 #: Textual IR that takes LLVM seconds, and hundreds of megabytes.
 LARGE = (
@@ -133,3 +137,20 @@ def test_a_text_of_fifty_megabytes_arrives_whole() -> None:
     module = IrFile(LARGE).module(Canonical())
     assert module.text.count(b"store volatile") == 1_000_000
     assert module.census.instructions == 1_000_001
+
+
+def test_a_file_is_read_once_for_all_who_want_the_same_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Canonical] = []
+
+    def counted(file: IrFile, canonical: Canonical) -> Module:
+        read.append(canonical)
+        return read_module(file, canonical)
+
+    monkeypatch.setattr(reading, "read_module", counted)
+    file, other = IrFile(compiled("c-clang19.bc")), Canonical(comments=False)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(file.module, [Canonical(), Canonical(), other, Canonical()]))
+    assert len(read) == 2
+    assert found[0] is found[1] is found[3]
+    assert found[2].text != found[0].text
+    assert file == IrFile(compiled("c-clang19.bc"))

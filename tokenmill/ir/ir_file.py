@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class IrOptions:
 class IrFile:
     """The bytes of a module, and how to read them.
 
+    What was read is kept with the file, so that the tables of a job, which are given the same one, read it once.
+
     Attributes:
         data: The file as stored: bitcode, bare or in a wrapper, or textual IR.
         options: How to read it.
@@ -38,6 +41,8 @@ class IrFile:
 
     data: bytes
     options: IrOptions = IrOptions()
+    _read: dict[Canonical, Module] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _reading: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -48,4 +53,7 @@ class IrFile:
         """Read the module, in a process of its own; raises ItemError with a reason."""
         from tokenmill.ir.reading import read_module
 
-        return read_module(self, canonical)
+        with self._reading:
+            if canonical not in self._read:
+                self._read[canonical] = read_module(self, canonical)
+            return self._read[canonical]

@@ -89,3 +89,12 @@ def test_a_module_without_functions_has_no_hashes() -> None:
     hashes = function_hashes(b"@x = global i32 0\n")
     assert hashes.dtype == np.uint64
     assert hashes.shape == (0,)
+
+
+def test_types_may_nest_deeply() -> None:
+    def hashed(innermost: bytes) -> int:
+        nested = b"".join(b"%%t.%d = type { %%t.%d }\n" % (number, number + 1) for number in range(3000))
+        around = nested + b"%t.3000 = type { " + innermost + b" }\n"
+        return hash_of(FUNCTION.replace(b"%struct.anon.1, ptr %0, i32 0, i32 1", b"%t.0, ptr %0"), around + AROUND)
+
+    assert hashed(b"i32") != hashed(b"i64")

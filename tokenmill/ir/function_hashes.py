@@ -93,13 +93,19 @@ def _meanings(text: bytes) -> dict[bytes, bytes]:
     return found | hashed
 
 
-def _settle_type(name: bytes, types: dict[bytes, bytes], found: dict[bytes, bytes]) -> bytes:
-    """Return what stands for a type, once those that it holds are settled; no type holds itself."""
-    definition = types.pop(name, None)
-    if definition is not None:
-        settled = _NUMBERED.sub(lambda held: _settle_type(held[0], types, found), definition)
-        found[name] = _hashed(settled)
-    return found.get(name, name)
+def _settle_type(name: bytes, types: dict[bytes, bytes], found: dict[bytes, bytes]) -> None:
+    """Find what stands for a type, and first for those that it holds; no type holds itself, however deep they nest."""
+    waiting, begun = [(name, False)], set()
+    while waiting:
+        one, settled_within = waiting.pop()
+        definition = types.get(one)
+        if definition is not None and settled_within:
+            found[one] = _hashed(_NUMBERED.sub(lambda held: found.get(held[0], held[0]), definition))
+            del types[one]
+        elif definition is not None and one not in begun:
+            begun.add(one)
+            waiting.append((one, True))
+            waiting += [(held, False) for held in _NUMBERED.findall(definition) if held in types]
 
 
 def _hashed(content: bytes | memoryview) -> bytes:

@@ -7,7 +7,6 @@ together are all items, whatever the files are, and however recordings are cut.
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
 import shlex
@@ -24,7 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import tokenmill
+from tests import bad_items
 from tests.audio.samples import ENCODERS, decoded, encoded, every_sort, tones, wav, written
+from tests.bad_items import check_nothing_is_lost
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.takedown_cases import merged
 from tests.tar_files import as_tar
@@ -36,7 +37,7 @@ from tokenmill.estimates import estimate
 from tokenmill.jobs import Job
 from tokenmill.manifests import Manifest, read_manifest, read_shard_table
 from tokenmill.planning import draft_plan
-from tokenmill.replaying import read_again, replay
+from tokenmill.replaying import read_again
 from tokenmill.sources import file_task, reasons
 from tokenmill.storage.outputs import Storage
 from tokenmill.takedowns import take_down
@@ -77,33 +78,11 @@ def audio_job(output: str, inputs: Path | str, **changes: Any) -> Job:
 
 
 def rejects(output: str, table: str = "fine") -> list[dict[str, Any]]:
-    storage = Storage.open(output)
-    found = [entry.path for entry in storage.list("rejects/") if entry.path.startswith(f"rejects/{table}-")]
-    return [json.loads(line) for path in sorted(found) for line in storage.read(path).splitlines()]
+    return bad_items.rejects(output, table)
 
 
 def keys(output: str, table: str = "fine") -> list[str]:
-    return [row.key for row in tokenmill.open(output)[table]]
-
-
-def check_nothing_is_lost(output: str, manifest: Manifest, items: int) -> None:
-    """Check that every item is a row or a reject, the same in both tables, and that replaying says the same."""
-    storage = Storage.open(output)
-    places = {}
-    for name, table in manifest.tables.items():
-        rows = [(row.split, row.ordinal) for row in tokenmill.open(output)[name]]
-        rejected = [(reject["split"], reject["ordinal"]) for reject in rejects(output, name)]
-        assert len({*rows, *rejected}) == len(rows) + len(rejected) == items
-        assert table.rows == len(rows)
-        assert table.rejected == sum(reject["lost_items"] for reject in rejects(output, name))
-        places[name] = (rows, rejected)
-    assert places["coarse"] == places["fine"]
-    for reject in rejects(output)[:20]:
-        again = replay(storage, "fine", reject["split"], reject["ordinal"])
-        assert (again.reason, again.message) == (reject["reason"], reject["message"])
-        assert (again.key, again.locator) == (reject["key"], reject["locator"])
-        assert again.lost_seconds == reject.get("lost_seconds", 0)
-        assert again.traceback is None
+    return bad_items.keys(output, table)
 
 
 def tone(seconds: float = 0.5, seed: int = 0, channels: int = 1, rate_hz: int = 8000) -> bytes:

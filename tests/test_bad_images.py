@@ -7,7 +7,6 @@ together are all items, whatever the files are.
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
 import shlex
@@ -28,6 +27,8 @@ import pytest
 from PIL import Image
 
 import tokenmill
+from tests import bad_items
+from tests.bad_items import check_nothing_is_lost
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.takedown_cases import merged
 from tests.tar_files import as_tar
@@ -39,9 +40,8 @@ from tokenmill.images import reasons as image_reasons
 from tokenmill.images.geometry import GEOMETRY, GEOMETRY_SPEC, Geometry, Placed
 from tokenmill.images.tokenizer import ImagePreparation, ImageTokenizer
 from tokenmill.jobs import Job
-from tokenmill.manifests import Manifest, read_manifest
+from tokenmill.manifests import read_manifest
 from tokenmill.planning import draft_plan
-from tokenmill.replaying import replay
 from tokenmill.sources import reasons
 from tokenmill.storage.outputs import Storage
 from tokenmill.streams import Jagged, StreamSpec
@@ -140,13 +140,11 @@ def bomb(edge: int = 20_000) -> bytes:
 
 
 def rejects(output: str, table: str = "coarse") -> list[dict[str, Any]]:
-    storage = Storage.open(output)
-    found = [entry.path for entry in storage.list("rejects/") if entry.path.startswith(f"rejects/{table}-")]
-    return [json.loads(line) for path in sorted(found) for line in storage.read(path).splitlines()]
+    return bad_items.rejects(output, table)
 
 
 def keys(output: str, table: str = "coarse") -> list[str]:
-    return [row.key for row in tokenmill.open(output)[table]]
+    return bad_items.keys(output, table)
 
 
 def colours(output: str, key: str) -> list[int]:
@@ -154,25 +152,6 @@ def colours(output: str, key: str) -> list[int]:
     (row,) = (row for row in tokenmill.open(output)["coarse"] if row.key == key)
     values: npt.NDArray[Any] = row.streams["ids"]
     return [int(value) for value in values[:3]]
-
-
-def check_nothing_is_lost(output: str, manifest: Manifest, items: int) -> None:
-    """Check that every item is a row or a reject, the same in both tables, and that replaying says the same."""
-    storage = Storage.open(output)
-    places = {}
-    for name, table in manifest.tables.items():
-        rows = [(row.split, row.ordinal) for row in tokenmill.open(output)[name]]
-        rejected = [(reject["split"], reject["ordinal"]) for reject in rejects(output, name)]
-        assert len({*rows, *rejected}) == len(rows) + len(rejected) == items
-        assert table.rows == len(rows)
-        assert table.rejected == sum(reject["lost_items"] for reject in rejects(output, name))
-        places[name] = (rows, rejected)
-    assert places["coarse"] == places["fine"]
-    for reject in rejects(output)[:20]:
-        again = replay(storage, "coarse", reject["split"], reject["ordinal"])
-        assert (again.reason, again.message) == (reject["reason"], reject["message"])
-        assert (again.key, again.locator) == (reject["key"], reject["locator"])
-        assert again.traceback is None
 
 
 GOOD = encoded(photograph(), "JPEG")

@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import tokenmill
+from tests import bad_items
+from tests.bad_items import check_nothing_is_lost
 from tests.datasets import build_dataset, job_of, run_splits
 from tests.ir.samples import COMPILED, TEXT, compiled, renamed_producer, with_identification
 from tests.ir.test_fuzz import mutated
@@ -41,10 +43,9 @@ from tokenmill.ir.canonical import Canonical
 from tokenmill.ir.ir_file import IrFile
 from tokenmill.ir.readers import ZygoteGone, shared_readers
 from tokenmill.jobs import Job
-from tokenmill.manifests import Manifest, read_manifest
+from tokenmill.manifests import read_manifest
 from tokenmill.parts import process_split
 from tokenmill.planning import draft_plan, make_plan
-from tokenmill.replaying import replay
 from tokenmill.sources import reasons
 from tokenmill.storage.outputs import Storage
 from tokenmill.takedowns import take_down
@@ -78,36 +79,15 @@ def ir_job(output: str, inputs: Path | str, **changes: Any) -> Job:
 
 
 def rejects(output: str, table: str = "line") -> list[dict[str, Any]]:
-    storage = Storage.open(output)
-    found = [entry.path for entry in storage.list("rejects/") if entry.path.startswith(f"rejects/{table}-")]
-    return [json.loads(line) for path in sorted(found) for line in storage.read(path).splitlines()]
+    return bad_items.rejects(output, table)
 
 
 def keys(output: str, table: str = "line") -> list[str]:
-    return [row.key for row in tokenmill.open(output)[table]]
+    return bad_items.keys(output, table)
 
 
 def reasons_of(output: str) -> list[tuple[str, str]]:
     return [(reject["locator"], reject["reason"]) for reject in rejects(output)]
-
-
-def check_nothing_is_lost(output: str, manifest: Manifest, items: int) -> None:
-    """Check that every item is a row or a reject, the same in both tables, and that replaying says the same."""
-    storage = Storage.open(output)
-    places = {}
-    for name, table in manifest.tables.items():
-        rows = [(row.split, row.ordinal) for row in tokenmill.open(output)[name]]
-        rejected = [(reject["split"], reject["ordinal"]) for reject in rejects(output, name)]
-        assert len({*rows, *rejected}) == len(rows) + len(rejected) == items
-        assert table.rows == len(rows)
-        assert table.rejected == sum(reject["lost_items"] for reject in rejects(output, name))
-        places[name] = (rows, rejected)
-    assert places["lexeme"] == places["line"]
-    for reject in rejects(output)[:20]:
-        again = replay(storage, "line", reject["split"], reject["ordinal"])
-        assert (again.reason, again.message) == (reject["reason"], reject["message"])
-        assert (again.key, again.locator) == (reject["key"], reject["locator"])
-        assert again.traceback is None
 
 
 def wrapped(data: bytes, size_bytes: int | None = None) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tokenmill.errors import ItemError
 from tokenmill.ir import reasons
 from tokenmill.ir.ir_file import IrOptions
-from tokenmill.ir.readers import ZygoteGone, shared_readers
+from tokenmill.ir.readers import with_readers
 
 _OPTIONS = IrOptions()
 
@@ -34,8 +34,4 @@ def assemble(text: str | bytes, options: IrOptions = _OPTIONS) -> bytes:
             reasons.TOO_LARGE,
             f"the module's text has {len(data)} bytes; at most {options.max_text_bytes} are allowed",
         )
-    readers = shared_readers()
-    try:
-        return bytes(readers.assemble(data, options))
-    except ZygoteGone:  # somebody has killed it, which says nothing of this module
-        return bytes(shared_readers(instead_of=readers).assemble(data, options))
+    return bytes(with_readers(lambda readers: readers.assemble(data, options)))

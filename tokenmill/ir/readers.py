@@ -14,8 +14,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tokenmill.errors import ItemError, MissingExtraError, RunError
 from tokenmill.ir import reasons
@@ -32,6 +33,10 @@ _LEAST_BITCODE_BYTES = 1 << 20
 _END_SECONDS = 10.0
 #: Seconds for a zygote to answer, which takes it milliseconds: one that does not is taken for gone.
 _ANSWER_SECONDS = 120.0
+#: A module is tried with so many zygotes, where each is killed.
+_ZYGOTES = 4
+
+_Made = TypeVar("_Made")
 
 
 class ZygoteGone(RunError):
@@ -233,6 +238,23 @@ def shared_readers(instead_of: Readers | None = None) -> Readers:
         if _shared is None:
             _shared = Readers()
         return _shared
+
+
+def with_readers(use: Callable[[Readers], _Made]) -> _Made:
+    """Return what a use of this process's readers returns; where somebody kills their zygote, use others.
+
+    Raises what the use raises, and ZygoteGone where several zygotes were killed.
+    """
+    readers: Readers | None = None
+    zygotes = 0
+    while True:
+        try:
+            zygotes += 1
+            readers = shared_readers(instead_of=readers)
+            return use(readers)
+        except ZygoteGone:  # which says nothing of the module
+            if zygotes == _ZYGOTES:
+                raise
 
 
 def close_readers() -> None:

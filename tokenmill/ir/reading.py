@@ -7,13 +7,11 @@ from tokenmill.ir import reasons
 from tokenmill.ir.canonical import Canonical
 from tokenmill.ir.ir_file import IrFile
 from tokenmill.ir.module import Module
-from tokenmill.ir.readers import Readers, ZygoteGone, shared_readers
+from tokenmill.ir.readers import shared_readers, with_readers
 from tokenmill.ir.recognition import content_kind, producer
 
 #: Failures that a module newer than the reader's LLVM may well be the cause of.
 _MAY_BE_AGE = (reasons.DAMAGED_MODULE, reasons.INVALID_MODULE, reasons.READER_CRASHED)
-#: A module is tried with so many zygotes, where each is killed.
-_ZYGOTES = 4
 #: What LLVM says of bitcode of another epoch, which it refuses whatever else it holds.
 _OTHER_EPOCH = "Incompatible epoch"
 
@@ -28,19 +26,14 @@ def read_module(file: IrFile, canonical: Canonical) -> Module:
             reasons.NOT_LLVM_IR,
             f"the file is neither bitcode nor textual IR; it begins with {file.data[:16]!r}",
         )
-    readers: Readers | None = None
-    zygotes = 0
-    while True:
-        try:
-            zygotes += 1
-            readers = shared_readers(instead_of=readers)
-            text = readers.read(file.data, file.options, bitcode=kind == "bitcode", choices=canonical.choices())
-            return Module(bytes(text), len(file.data))
-        except ZygoteGone:  # somebody has killed it, which says nothing of this module
-            if zygotes == _ZYGOTES:
-                raise
-        except ItemError as error:
-            raise _by_age(error, file.data, shared_readers().llvm_version) from None
+    choices = canonical.choices()
+    try:
+        text = with_readers(
+            lambda readers: readers.read(file.data, file.options, bitcode=kind == "bitcode", choices=choices)
+        )
+    except ItemError as error:
+        raise _by_age(error, file.data, shared_readers().llvm_version) from None
+    return Module(bytes(text), len(file.data))
 
 
 def _by_age(error: ItemError, data: bytes, read_by: tuple[int, ...]) -> ItemError:

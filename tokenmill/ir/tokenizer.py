@@ -53,12 +53,13 @@ class IrPreparation:
 
     Args:
         canonical: The tokenizer's.
-        batch_items: How many modules the encoder likes to get at once.
     """
 
-    def __init__(self, canonical: Canonical, batch_items: int = 8) -> None:
+    #: How many modules an encoder gets at once.
+    batch_items = 8
+
+    def __init__(self, canonical: Canonical) -> None:
         self._canonical = canonical
-        self.batch_items = batch_items
 
     def prepare(self, payload: Any) -> Module:
         """Read an IrFile; raises ItemError where it cannot be read."""

@@ -17,12 +17,13 @@ class PackagedWeights(Generic[Model]):
     """The weights file beside a tokenizer's module; a model is loaded once for each content.
 
     Args:
-        module: The module's `__file__`; the weights are `weights.npz` beside it.
+        module: The module's `__file__`, which the packaged file lies beside.
         load: Makes the model of a file's bytes and its path (for messages); raises AssetError where they are damaged.
+        name: Name of the packaged file.
     """
 
-    def __init__(self, module: str, load: Callable[[bytes, str], Model]) -> None:
-        self._path = Path(module).with_name("weights.npz")
+    def __init__(self, module: str, load: Callable[[bytes, str], Model], name: str = "weights.npz") -> None:
+        self._path = Path(module).with_name(name)
         self._location = f"package:tokenmill/tokenmill/tokenizers/{self._path.parent.name}/{self._path.name}"
         self._load = lru_cache(maxsize=4)(load)
 
@@ -36,5 +37,5 @@ class PackagedWeights(Generic[Model]):
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise AssetError(f"cannot read this weights file: {error.strerror}", where=str(path)) from error
+            raise AssetError(f"cannot read this file: {error.strerror}", where=str(path)) from error
         return self._load(data, str(path))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenmill.contract import Asset, Encoded, TokenClasses, hash_file
+from tokenmill.contract import Asset, Encoded, TokenClasses
 from tokenmill.errors import AssetError, CorruptionError
 from tokenmill.ir.canonical import Canonical
 from tokenmill.ir.compiled import require_numba
@@ -20,13 +19,12 @@ from tokenmill.streams import Jagged, StreamSpec, narrowest_dtype
 from tokenmill.tokenizers.llvm_ir.coding import Coder
 from tokenmill.tokenizers.llvm_ir.naming import unit_text
 from tokenmill.tokenizers.llvm_ir.vocabulary import Mode, Vocabulary
+from tokenmill.tokenizers.packaged_weights import PackagedWeights
 from tokenmill.tokenizers.text import require_cpu
 
 IDS = "ids"
 FUNCTIONS = "functions"
 
-_PACKAGED = Path(__file__).with_name("vocabulary.bin")
-_LOCATION = "package:tokenmill/tokenmill/tokenizers/llvm_ir/vocabulary.bin"
 #: A module with a function: all that is compiled has something to do.
 _SMALL_TEXT = b"define void @f() {\n  ret void\n}\n"
 
@@ -44,7 +42,6 @@ class LlvmIrTokenizer(IrTokenizer):
     # (`layout`) makes vocabularies unreadable, and raises `vocabulary.VERSION` as well. Another vocabulary has another
     # hash: that alone raises nothing.
     implementation_version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("llvmlite",)
     locations: ClassVar[frozenset[str]] = frozenset({"vocabulary"})
 
     mode: Mode = "line"
@@ -54,9 +51,7 @@ class LlvmIrTokenizer(IrTokenizer):
 
     def assets(self) -> dict[str, Asset]:
         """Return the vocabulary."""
-        if self.vocabulary is None:
-            return {"vocabulary": hash_file(_PACKAGED, _LOCATION)}
-        return {"vocabulary": hash_file(self.vocabulary)}
+        return {"vocabulary": _WEIGHTS.asset(self.vocabulary)}
 
     def token_streams(self) -> dict[str, StreamSpec]:
         """Return `ids`, and `functions`: where each function that is defined ends in `ids`."""
@@ -83,35 +78,30 @@ class LlvmIrTokenizer(IrTokenizer):
 
     def token_text(self, ids: Sequence[int]) -> list[str]:
         """Return tokens as text in which operands stand in braces, such as `load ptr, ptr{alloca 3}`."""
-        coder, held = self._coder(), self._vocabulary()
+        coder, held = self._coder(), _WEIGHTS.model(self.vocabulary).vocabulary
         return ["".join(unit_text(int(unit), held) for unit in coder.units_of(token)) for token in ids]
 
     def _coder(self) -> Coder:
-        return _coder_of(*self._file(), self.mode)
+        return _WEIGHTS.model(self.vocabulary).coder(self.mode)
 
-    def _vocabulary(self) -> Vocabulary:
-        return _vocabulary_of(*self._file())
 
-    def _file(self) -> tuple[bytes, str]:
-        path = Path(self.vocabulary) if self.vocabulary is not None else _PACKAGED
+class _Coders:
+    """A vocabulary, and what codes with it in each mode, made at the first call."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.vocabulary = Vocabulary.from_bytes(data, where)
+        self.coder = cache(self._coder)
+        self._where = where
+
+    def _coder(self, mode: Mode) -> Coder:
+        require_numba()
         try:
-            return path.read_bytes(), str(path)
-        except OSError as error:
-            raise AssetError(f"cannot read this vocabulary: {error.strerror}", where=str(path)) from error
+            return Coder(self.vocabulary, mode)
+        except ValueError as problem:
+            raise AssetError(f"this vocabulary cannot be: {problem}", where=self._where) from problem
 
 
-@lru_cache(maxsize=4)
-def _vocabulary_of(data: bytes, where: str) -> Vocabulary:
-    return Vocabulary.from_bytes(data, where)
-
-
-@lru_cache(maxsize=4)
-def _coder_of(data: bytes, where: str, mode: Mode) -> Coder:
-    require_numba()
-    try:
-        return Coder(_vocabulary_of(data, where), mode)
-    except ValueError as problem:
-        raise AssetError(f"this vocabulary cannot be: {problem}", where=where) from problem
+_WEIGHTS = PackagedWeights(__file__, _Coders, "vocabulary.bin")
 
 
 class LlvmIrEncoder(IrPreparation):

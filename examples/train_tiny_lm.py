@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed.nn  # before there is a process group: its default arguments would hold it for good
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -236,6 +237,10 @@ def main() -> None:
     except TokenmillError as error:
         demo = "\n  → `make demo` builds the demo" if options.uri == DEMO and not Path(DEMO).exists() else ""
         sys.exit(f"error: {error}{demo}")
+    finally:
+        if torch.distributed.is_initialized():
+            # Joins its threads. One that outlives the interpreter and then lets go of a tensor aborts the process.
+            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

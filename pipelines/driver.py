@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import apache_beam as beam
@@ -23,7 +23,7 @@ from tokenmill.encoders import tokenizer_notes
 from tokenmill.errors import RunError, TokenmillError
 from tokenmill.plans import read_plan
 from tokenmill.storage.outputs import Storage
-from transforms import PipelineFailure
+from transforms import PipelineFailure, SplitReference
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -33,12 +33,12 @@ def drive(request: RunRequest, tell: Tell, parent: int) -> NoReturn:
     die_with_parent(parent)
     try:
         plan = read_plan(Storage.open(request.output), request.generation)
-        lanes = graph.lanes_of(plan, request)
-        tell({"event": "started", "splits": sum(map(len, lanes)), "notes": tokenizer_notes(plan)})
-        if lanes and request.runner == "embedded":
-            run_embedded(request, lanes, lambda pid, status: _worker_died(tell, pid, status))
-        elif lanes:
-            _run_elsewhere(request, lanes)
+        references = graph.references_of(plan, request)
+        tell({"event": "started", "splits": len(references), "notes": tokenizer_notes(plan)})
+        if references and request.runner == "embedded":
+            run_embedded(request, references, lambda pid, status: _worker_died(tell, pid, status))
+        elif references:
+            _run_elsewhere(request, references)
     except BaseException as error:  # noqa: BLE001  whatever it is, the parent must hear of it
         tell({"event": "failed", "error": describe(error).to_json()})
         _leave(1)
@@ -46,11 +46,11 @@ def drive(request: RunRequest, tell: Tell, parent: int) -> NoReturn:
     _leave(0)
 
 
-def _run_elsewhere(request: RunRequest, lanes: list[list[Any]]) -> None:
+def _run_elsewhere(request: RunRequest, references: Sequence[SplitReference]) -> None:
     """Submit the graph to a distributed runner and wait; the options pass through untouched."""
     options = PipelineOptions([f"--runner={request.runner}", *request.options])
     with beam.Pipeline(options=options) as pipeline:
-        graph.build(pipeline, request, lanes)
+        graph.build(graph.dealt(pipeline, references), request)
 
 
 def _worker_died(tell: Tell, pid: int, status: int) -> None:

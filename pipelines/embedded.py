@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -28,6 +28,7 @@ from google.protobuf import json_format, text_format
 from pipelines import graph
 from pipelines.lifetimes import die_with_parent
 from pipelines.requests import RunRequest
+from pipelines.turns import Turns
 from transforms import SplitReference
 
 
@@ -103,20 +104,30 @@ class _ForkedWorkerHandler(worker_handlers.GrpcWorkerHandler):
         pass  # closing the control channel ends it; the launcher kills what is left
 
 
-# Beam makes handlers itself and passes them no context of ours; a driver process runs one pipeline.
+# Beam makes handlers and workers' functions itself and passes them no context of ours; workers forked from here have
+# what stands here. A driver process runs one pipeline.
 _workers: ForkedWorkers | None = None
+_references: Sequence[SplitReference] = ()
+_turns: Turns | None = None
+
+
+def _draw() -> Iterator[SplitReference]:
+    """Yield the references whose turn comes to this worker."""
+    assert _turns is not None
+    yield from _turns.draw(_references)
 
 
 def run_embedded(
-    request: RunRequest, lanes: list[list[SplitReference]], on_worker_death: Callable[[int, int], None]
+    request: RunRequest, references: Sequence[SplitReference], on_worker_death: Callable[[int, int], None]
 ) -> None:
     """Run the graph on this machine: in this process for one worker, in forked ones for more.
 
     Must be called before this process has started any thread.
     """
-    global _workers
+    global _workers, _references, _turns
+    _references, _turns = references, Turns()
     arguments = ["--direct_num_workers=1", "--direct_running_mode=in_memory"]
-    workers = min(request.workers, len(lanes))
+    workers = min(request.workers, len(references))
     if workers > 1:
         _workers = ForkedWorkers(workers)
         _workers.watch(on_worker_death)
@@ -129,4 +140,4 @@ def run_embedded(
     )
     runner = fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(provision))
     with beam.Pipeline(runner=runner, options=options) as pipeline:
-        graph.build(pipeline, request, lanes)
+        graph.build(graph.drawn(pipeline, workers, _draw), request)

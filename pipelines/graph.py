@@ -1,25 +1,23 @@
-"""The Beam graph of a run: references in lanes → TokenizeSplits → reports. The same graph on every runner."""
+"""The Beam graph of a run: references → TokenizeSplits → reports. Runners differ in where the references come from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
 
-from pipelines.dealing import deal
 from pipelines.requests import RunRequest
 from tokenmill.devices import wants_accelerator
 from tokenmill.plans import Plan
 from transforms import SplitReference, TokenizeSplits
 
 
-def lanes_of(plan: Plan, request: RunRequest) -> list[list[SplitReference]]:
-    """Return the references of a run, dealt to lanes: one a worker where the runner deals statically, else one each."""
+def references_of(plan: Plan, request: RunRequest) -> list[SplitReference]:
+    """Return the references of a run, the most costly first."""
     covered = {table.name: set(table.sources) for table in plan.tables}
     skip = set(request.skip)
     references: list[SplitReference] = []
-    costs: list[int] = []
     for split in range(request.first_split, request.last_split):
         if split in skip:
             continue
@@ -30,21 +28,32 @@ def lanes_of(plan: Plan, request: RunRequest) -> list[list[SplitReference]]:
                 first = plan.table(tables[0])
                 accelerated = wants_accelerator(first.device, first.tokenizer)
                 references.append(SplitReference(split, tables, accelerated))
-                costs.append(int(plan.splits.input_bytes[split]))
-    lanes = request.workers if request.runner == "embedded" else len(references)
-    return [[references[index] for index in lane] for lane in deal(costs, lanes)] if references else []
+    return sorted(references, key=lambda reference: -int(plan.splits.input_bytes[reference.split]))
 
 
-def build(pipeline: Any, request: RunRequest, lanes: Sequence[Sequence[SplitReference]]) -> Any:
-    """Wire the graph into a pipeline; returns the collection of reports."""
-    numbered = [(lane, reference) for lane, references in enumerate(lanes) for reference in references]
-    references = (
+def dealt(pipeline: Any, references: Sequence[SplitReference]) -> Any:
+    """Return a collection of references, each a group of its own, for runners that deal groups out as they please."""
+    return (
         pipeline
-        | "References" >> beam.Create(numbered)
-        # The embedded runner deals groups to its workers in turn: a lane is a group, so a lane is a worker.
-        | "Lanes" >> beam.GroupByKey()
-        | "Splits" >> beam.FlatMapTuple(lambda _, references: references)
+        | "References" >> beam.Create(list(enumerate(references)))
+        | "Groups" >> beam.GroupByKey()
+        | "Splits" >> beam.FlatMapTuple(lambda _, group: group)
     )
+
+
+def drawn(pipeline: Any, workers: int, draw: Callable[[], Iterable[SplitReference]]) -> Any:
+    """Return the collection of references that so many workers draw, each from `draw`, as it gets through them."""
+    return (
+        pipeline
+        | "Workers" >> beam.Create([(number, None) for number in range(workers)])
+        # The embedded runner deals groups to its workers in turn: a group is a worker.
+        | "Groups" >> beam.GroupByKey()
+        | "Splits" >> beam.FlatMapTuple(lambda _, __: draw())
+    )
+
+
+def build(references: Any, request: RunRequest) -> Any:
+    """Wire what follows a collection of references; returns the collection of reports."""
     tokenize = TokenizeSplits(request.output, request.generation)
     if request.accelerator is None:
         return references | "Tokenize" >> tokenize

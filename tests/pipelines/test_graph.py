@@ -6,7 +6,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.graph import build, lanes_of
+from pipelines.graph import build, dealt, references_of
 from pipelines.requests import RunRequest
 from tests.test_parts import made_up_plan
 from tokenmill.plans import Plan, SplitTable
@@ -35,18 +35,21 @@ def test_requests_survive_json() -> None:
     assert RunRequest.from_json(asked.to_json()) == asked
 
 
-def test_each_split_is_dealt_once_to_the_tables_that_cover_it(plan: Plan) -> None:
-    lanes = lanes_of(plan, request())
-    assert len(lanes) == 2
-    found = {reference.split: reference.tables for lane in lanes for reference in lane}
+def test_each_split_comes_once_with_the_tables_that_cover_it(plan: Plan) -> None:
+    references = references_of(plan, request())
+    found = {reference.split: reference.tables for reference in references}
     assert found == {n: ("framed",) if n % 2 else ("text", "framed") for n in range(10)}
-    assert sum(len(lane) for lane in lanes) == 10
+    assert len(references) == 10
+
+
+def test_the_largest_splits_come_first(plan: Plan) -> None:
+    assert [reference.split for reference in references_of(plan, request())] == list(range(9, -1, -1))
 
 
 def test_tables_of_other_devices_are_references_of_their_own(plan: Plan) -> None:
     plan = replace(plan, tables=(plan.tables[0], replace(plan.tables[1], device="cuda:1")))
     assert plan.groups() == [("text",), ("framed",)]
-    counts = Counter(reference.split for lane in lanes_of(plan, request()) for reference in lane)
+    counts = Counter(reference.split for reference in references_of(plan, request()))
     assert counts == {n: 1 if n % 2 else 2 for n in range(10)}
 
 
@@ -57,9 +60,9 @@ def test_tables_that_want_an_accelerator_carry_the_hint(plan: Plan) -> None:
     for accelerator in (None, hint):
         asked = request(runner="DataflowRunner", accelerator=accelerator)
         pipeline = beam.Pipeline(options=PipelineOptions([]))
-        lanes = lanes_of(plan, asked)
-        build(pipeline, asked, lanes)
-        assert {reference.accelerated for lane in lanes for reference in lane} == {True, False}
+        references = references_of(plan, asked)
+        build(dealt(pipeline, references), asked)
+        assert {reference.accelerated for reference in references} == {True, False}
         proto = pipeline.to_runner_api()
         hinted = {
             transform.unique_name
@@ -72,13 +75,6 @@ def test_tables_that_want_an_accelerator_carry_the_hint(plan: Plan) -> None:
 
 
 def test_a_partition_and_what_is_skipped(plan: Plan) -> None:
-    lanes = lanes_of(plan, request(first_split=2, last_split=6, skip=(3,)))
-    assert sorted(reference.split for lane in lanes for reference in lane) == [2, 4, 5]
-    assert lanes_of(plan, request(first_split=3, last_split=3)) == []
-
-
-def test_other_runners_deal_themselves(plan: Plan) -> None:
-    lanes = lanes_of(plan, request(runner="FlinkRunner"))
-    assert [len(lane) for lane in lanes] == [1] * 10
-    costs = [int(plan.splits.input_bytes[lane[0].split]) for lane in lanes]
-    assert costs == sorted(costs, reverse=True)
+    references = references_of(plan, request(first_split=2, last_split=6, skip=(3,)))
+    assert sorted(reference.split for reference in references) == [2, 4, 5]
+    assert references_of(plan, request(first_split=3, last_split=3)) == []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from tokenmill.manifests import read_shard_table
 from tokenmill.planning import make_plan
 from tokenmill.plans import Plan
 from tokenmill.publication import publish
-from tokenmill.receipts import Receipt
 from tokenmill.storage.outputs import Storage
 
 TABLES = [
@@ -184,16 +183,37 @@ def test_a_partition_does_its_splits_only(launcher: Launcher, inputs: Path, tmp_
     assert (events[0]["splits"], events[-1]["event"]) == (0, "done")
 
 
-def test_both_workers_work(launcher: Launcher, inputs: Path, tmp_path: Path) -> None:
-    """Parts are made at the same time: the spans of their making overlap."""
+#: A driver whose workers wait, with their first split in hand, until another one has its first, too.
+RENDEZVOUS = """
+import json, os, sys, time
+from pathlib import Path
+from pipelines.driver import drive
+from pipelines.requests import RunRequest
+from transforms import tokenize_splits
+
+folder, process_split = Path(sys.argv[1]), tokenize_splits.process_split
+
+def meet(*arguments):
+    (folder / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return process_split(*arguments)
+
+tokenize_splits.process_split = meet
+drive(RunRequest.from_json(json.loads(sys.argv[2])), lambda event: print(json.dumps(event)), os.getppid())
+"""
+
+
+def test_both_workers_work(inputs: Path, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     job, plan = planned(inputs, tmp_path / "out")
-    run(launcher, job, plan, workers=2)
-    spans = []
-    for path in Path(job.output).glob("text/receipts/*.json"):
-        made = path.stat().st_mtime
-        spans.append((made - Receipt.from_bytes(path.read_bytes(), str(path)).seconds, made))
-    spans.sort()
-    assert any(following < end for (_, end), (following, _) in pairwise(spans))
+    (tmp_path / "workers").mkdir()
+    request = json.dumps(RunRequest(job.output, 1, 0, len(plan.splits), workers=2).to_json())
+    command = [sys.executable, "-c", RENDEZVOUS, str(tmp_path / "workers"), request]
+    output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    assert json.loads(output.splitlines()[-1]) == {"event": "done"}
+    assert len(list((tmp_path / "workers").iterdir())) == 2
+    assert shards(job, plan) == undisturbed
 
 
 def test_shards_of_images_do_not_depend_on_the_number_of_workers(launcher: Launcher, tmp_path: Path) -> None:

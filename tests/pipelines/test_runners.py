@@ -183,7 +183,7 @@ def test_a_partition_does_its_splits_only(launcher: Launcher, inputs: Path, tmp_
     assert (events[0]["splits"], events[-1]["event"]) == (0, "done")
 
 
-#: A driver whose workers wait, with their first split in hand, until another one has its first, too.
+#: A driver whose workers wait, with their first split in hand, until all have one.
 RENDEZVOUS = """
 import json, os, sys, time
 from pathlib import Path
@@ -191,28 +191,30 @@ from pipelines.driver import drive
 from pipelines.requests import RunRequest
 from transforms import tokenize_splits
 
-folder, process_split = Path(sys.argv[1]), tokenize_splits.process_split
+folder, request = Path(sys.argv[1]), RunRequest.from_json(json.loads(sys.argv[2]))
+process_split = tokenize_splits.process_split
 
 def meet(*arguments):
     (folder / str(os.getpid())).touch()
     until = time.monotonic() + 60
-    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+    while len(list(folder.iterdir())) < request.workers and time.monotonic() < until:
         time.sleep(0.01)
     return process_split(*arguments)
 
 tokenize_splits.process_split = meet
-drive(RunRequest.from_json(json.loads(sys.argv[2])), lambda event: print(json.dumps(event)), os.getppid())
+drive(request, lambda event: print(json.dumps(event)), os.getppid())
 """
 
 
-def test_both_workers_work(inputs: Path, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("workers", [2, 5])
+def test_all_workers_work(inputs: Path, tmp_path: Path, undisturbed: dict[str, Any], workers: int) -> None:
     job, plan = planned(inputs, tmp_path / "out")
     (tmp_path / "workers").mkdir()
-    request = json.dumps(RunRequest(job.output, 1, 0, len(plan.splits), workers=2).to_json())
+    request = json.dumps(RunRequest(job.output, 1, 0, len(plan.splits), workers).to_json())
     command = [sys.executable, "-c", RENDEZVOUS, str(tmp_path / "workers"), request]
     output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
     assert json.loads(output.splitlines()[-1]) == {"event": "done"}
-    assert len(list((tmp_path / "workers").iterdir())) == 2
+    assert len(list((tmp_path / "workers").iterdir())) == workers
     assert shards(job, plan) == undisturbed
 
 

@@ -46,6 +46,7 @@ from tokenmill.tokenizers.llvm_ir.scanning import (
     name_end,
     number,
 )
+from tokenmill.tokenizers.llvm_ir.spelling import put_name
 from tokenmill.tokenizers.llvm_ir.units import (
     LEXEME_START,
     LINE_START,
@@ -53,7 +54,6 @@ from tokenmill.tokenizers.llvm_ir.units import (
     begin_function,
     begin_module,
     put,
-    put_name,
     template,
 )
 
@@ -78,7 +78,7 @@ def encode(
     """
     state = work.state
     stamp = state[FUNCTION_NUMBER]
-    begin_module(state, work.name_table, work.nodes, work.groups, work.parts)
+    begin_module(state, work.names.table, work.nodes, work.groups, work.parts)
     state[FUNCTION_NUMBER] = stamp
     out, at, functions = 0, 0, 0
     blank = False

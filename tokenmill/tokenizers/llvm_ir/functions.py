@@ -38,15 +38,8 @@ from tokenmill.tokenizers.llvm_ir.scanning import (
     number,
     same,
 )
-from tokenmill.tokenizers.llvm_ir.units import (
-    COMMENT_COLUMN,
-    INSIDE,
-    LEXEME_START,
-    Work,
-    add_slot,
-    number_slot,
-    template,
-)
+from tokenmill.tokenizers.llvm_ir.slots import add_slot, number_slot
+from tokenmill.tokenizers.llvm_ir.units import COMMENT_COLUMN, INSIDE, LEXEME_START, Work, template
 
 
 @compiled

@@ -85,20 +85,18 @@ from tokenmill.tokenizers.llvm_ir.scanning import (
     number,
     word_end,
 )
+from tokenmill.tokenizers.llvm_ir.slots import add_slot, find_slot
+from tokenmill.tokenizers.llvm_ir.spelling import find_name, put_name
 from tokenmill.tokenizers.llvm_ir.units import (
     INSIDE,
     LEXEME_START,
     Work,
     add_edge,
-    add_slot,
-    find_name,
-    find_slot,
     group_place,
     memory_place,
     put,
     put_bytes,
     put_far,
-    put_name,
     template,
 )
 

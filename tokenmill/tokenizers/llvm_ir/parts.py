@@ -12,41 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenmill.ir.compiled import compiled, whole
-from tokenmill.tokenizers.llvm_ir.layout import COUNT_PARTS, LAST_PART, LONGEST_PART, PARTS_COUNT, PROBES, Bytes, Ints
-from tokenmill.tokenizers.llvm_ir.scanning import CLASSES, hash_bytes, same
+from tokenmill.tokenizers.llvm_ir.layout import COUNT_PARTS, LAST_PART, LONGEST_PART, PARTS_COUNT, Bytes, Ints
+from tokenmill.tokenizers.llvm_ir.scanning import CLASSES, hash_bytes
+from tokenmill.tokenizers.llvm_ir.seen import Seen, add_seen, find_seen, seen
 
 
 class Parts(NamedTuple):
-    """The parts that a module has mentioned: where in its names, a hash table, and what followed each."""
+    """The parts that a module's names have mentioned, and what followed each."""
 
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    table: npt.NDArray[np.int32]
+    seen: Seen
     following: npt.NDArray[np.int64]
 
 
 def parts() -> Parts:
     """Return fresh memory."""
-    return Parts(
-        starts=np.empty(PARTS_COUNT, np.int64),
-        lengths=np.empty(PARTS_COUNT, np.int64),
-        table=np.zeros(4 * PARTS_COUNT, np.int32),
-        following=np.empty(PARTS_COUNT + 1, np.int64),
-    )
+    return Parts(seen(PARTS_COUNT, 4 * PARTS_COUNT), np.empty(PARTS_COUNT + 1, np.int64))
 
 
 @compiled
 def begin_parts(state: Ints, parts: Parts) -> None:
     """Forget the last module."""
     state[COUNT_PARTS] = 0
-    parts.table[:] = 0
+    parts.seen.table[:] = 0
     parts.following[:] = -1
-
-
-@compiled
-def is_hex(byte: int) -> bool:
-    """Tell whether a byte is a hexadecimal digit, in small letters."""
-    return 48 <= byte <= 57 or 97 <= byte <= 102
 
 
 @compiled
@@ -78,16 +66,7 @@ def is_kept(data: Bytes, at: int, end: int) -> bool:
 @compiled
 def find_part(data: Bytes, at: int, end: int, parts: Parts) -> int:
     """Return a part's number, or -1."""
-    mask = len(parts.table) - 1
-    place = hash_bytes(data, at, end) & mask
-    for _ in range(PROBES):
-        found = whole(parts.table[place]) - 1
-        if found < 0:
-            break
-        if parts.lengths[found] == end - at and same(data, at, data, parts.starts[found], end - at):
-            return found
-        place = (place + 1) & mask
-    return whole(-1)
+    return find_seen(data, at, end, hash_bytes(data, at, end), parts.seen)
 
 
 @compiled
@@ -95,15 +74,7 @@ def note_part(data: Bytes, at: int, end: int, found: int, state: Ints, parts: Pa
     """Note that a part, whose number is `found` or -1, was mentioned."""
     if found < 0 and state[COUNT_PARTS] < PARTS_COUNT:
         found = state[COUNT_PARTS]
-        mask = len(parts.table) - 1
-        place = hash_bytes(data, at, end) & mask
-        for _ in range(PROBES):
-            if parts.table[place] == 0:
-                parts.table[place] = found + 1
-                break
-            place = (place + 1) & mask
-        parts.starts[found] = at
-        parts.lengths[found] = end - at
+        add_seen(at, end, hash_bytes(data, at, end), found, parts.seen)
         state[COUNT_PARTS] = found + 1
     parts.following[state[LAST_PART] + 1] = found
     state[LAST_PART] = found

@@ -66,6 +66,19 @@ def number(text: Bytes, at: int, stop: int) -> int:
 
 
 @compiled
+def is_hex(byte: int) -> bool:
+    """Tell whether a byte is a hexadecimal digit, in small letters."""
+    return 48 <= byte <= 57 or 97 <= byte <= 102
+
+
+@compiled
+def hex_value(byte: int) -> int:
+    """Return what a hexadecimal digit stands for."""
+    value = whole(byte) - 48
+    return value if value < 10 else value - 39
+
+
+@compiled
 def needs_quotes(text: Bytes, at: int, stop: int) -> bool:
     """Tell whether a name is printed in quotes."""
     if at == stop or CLASSES[text[at]] == 1:

@@ -44,15 +44,7 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     Tables,
     Units,
 )
-from tokenmill.tokenizers.llvm_ir.parts import (
-    Parts,
-    find_part,
-    is_kept,
-    is_mangled,
-    note_part,
-    part_end,
-    parts,
-)
+from tokenmill.tokenizers.llvm_ir.parts import Parts, find_part, is_kept, is_mangled, note_part, part_end, parts
 from tokenmill.tokenizers.llvm_ir.scanning import CLASSES, NO_PREDS_TEXT, PREDS_TEXT, STR_TEXT, needs_quotes
 from tokenmill.tokenizers.llvm_ir.units import add_edge
 
@@ -232,8 +224,8 @@ def read_letters(units: Units, at: int, size: int, memory: Reading) -> tuple[int
                 part = memory.parts.following[memory.state[LAST_PART] + 1]
             if part < 0 or part >= memory.state[COUNT_PARTS]:
                 return whole(-1), at
-            start = memory.parts.starts[part]
-            for place in range(start, start + memory.parts.lengths[part]):
+            start = memory.parts.seen.starts[part]
+            for place in range(start, start + memory.parts.seen.lengths[part]):
                 names[size] = names[place]
                 size += 1
     read_parts(begun, scanned, size, memory)

@@ -32,13 +32,8 @@ def references_of(plan: Plan, request: RunRequest) -> list[SplitReference]:
 
 
 def dealt(pipeline: Any, references: Sequence[SplitReference]) -> Any:
-    """Return a collection of references, each a group of its own, for runners that deal groups out as they please."""
-    return (
-        pipeline
-        | "References" >> beam.Create(list(enumerate(references)))
-        | "Groups" >> beam.GroupByKey()
-        | "Splits" >> beam.FlatMapTuple(lambda _, group: group)
-    )
+    """Return a collection of references, for runners that deal elements out as they please."""
+    return pipeline | "References" >> beam.Create(references, reshuffle=False) | "Deal" >> beam.Reshuffle()
 
 
 def drawn(pipeline: Any, workers: int, draw: Callable[[], Iterable[SplitReference]]) -> Any:

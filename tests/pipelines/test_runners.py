@@ -197,7 +197,8 @@ process_split = tokenize_splits.process_split
 def meet(*arguments):
     (folder / str(os.getpid())).touch()
     until = time.monotonic() + 60
-    while len(list(folder.iterdir())) < request.workers and time.monotonic() < until:
+    while len(list(folder.iterdir())) < request.workers:
+        assert time.monotonic() < until, "the others do not come"
         time.sleep(0.01)
     return process_split(*arguments)
 

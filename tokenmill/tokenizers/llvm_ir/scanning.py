@@ -72,6 +72,14 @@ def is_hex(byte: int) -> bool:
 
 
 @compiled
+def hex_end(data: Bytes, at: int, stop: int) -> int:
+    """Return where the run of hexadecimal digits ends."""
+    while at < stop and is_hex(data[at]):
+        at += 1
+    return at
+
+
+@compiled
 def hex_value(byte: int) -> int:
     """Return what a hexadecimal digit stands for."""
     value = whole(byte) - 48

@@ -27,7 +27,16 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     Units,
 )
 from tokenmill.tokenizers.llvm_ir.parts import find_part, is_kept, is_mangled, note_part, part_end
-from tokenmill.tokenizers.llvm_ir.scanning import CLASSES, STR_TEXT, begins, find, hash_bytes, hex_value, is_hex, number
+from tokenmill.tokenizers.llvm_ir.scanning import (
+    CLASSES,
+    STR_TEXT,
+    begins,
+    find,
+    hash_bytes,
+    hex_end,
+    hex_value,
+    number,
+)
 from tokenmill.tokenizers.llvm_ir.seen import add_seen, find_seen
 from tokenmill.tokenizers.llvm_ir.units import INSIDE, Work, put, put_far
 
@@ -115,9 +124,7 @@ def put_name(text: Bytes, at: int, stop: int, tables: Tables, work: Work, units:
 def put_letters(text: Bytes, at: int, stop: int, units: Units, flags: Bytes, out: int) -> int:
     """Spell a name or a part of one; long runs of hexadecimal digits in pairs."""
     while at < stop:
-        run = at
-        while run < stop and is_hex(text[run]):
-            run += 1
+        run = hex_end(text, at, stop)
         if run - at >= LEAST_HEX:
             while run - at >= 2:
                 out = put(units, flags, out, HEX_PAIRS + 16 * hex_value(text[at]) + hex_value(text[at + 1]), INSIDE)

@@ -43,7 +43,7 @@ from tokenmill.tokenizers.llvm_ir.layout import (
     Units,
 )
 from tokenmill.tokenizers.llvm_ir.parts import Parts, begin_parts, parts
-from tokenmill.tokenizers.llvm_ir.scanning import hex_value, is_hex
+from tokenmill.tokenizers.llvm_ir.scanning import hex_end, hex_value
 from tokenmill.tokenizers.llvm_ir.seen import Seen, seen
 
 #: Column of the comment on a block's predecessors.
@@ -192,9 +192,7 @@ def put_far(units: Units, flags: Bytes, out: int, unit: int, value: int) -> int:
 def put_bytes(text: Bytes, at: int, stop: int, state: Ints, units: Units, flags: Bytes, out: int, flag: int) -> int:
     """Write bytes as they are, the first with `flag`."""
     while at < stop:
-        run = at
-        while run < stop and is_hex(text[run]):
-            run += 1
+        run = hex_end(text, at, stop)
         if run - at >= LEAST_RAW_HEX:
             while run - at >= 2:
                 unit = RAW_HEX_PAIRS + 16 * hex_value(text[at]) + hex_value(text[at + 1])
